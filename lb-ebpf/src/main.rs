@@ -1,0 +1,2 @@
+//! ebpf
+fn main(){}
