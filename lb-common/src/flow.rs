@@ -1,0 +1,216 @@
+//! The flow table's key and entry.
+//!
+//! A flow is one TCP connection from a client to a VIP. It has one entry, keyed by the client's
+//! side, in one of two tables:
+//!
+//! - *unproven*: the connection opens, or has closed; the table is small, and the oldest entry
+//!   makes room for the newest, so a flood of spoofed packets costs other strangers only;
+//! - *proven*: both ends have shown that they take part (see [`crate::track`]); nothing but the
+//!   end of the connection, or the daemon under pressure, removes an entry.
+
+use crate::{Ip4, Port};
+
+/// Time in the flow table is counted in ticks of 2^30 ns (1.07 s) of `CLOCK_MONOTONIC`, so that
+/// a busy flow's entry is written once a tick.
+pub const TICK_SHIFT: u32 = 30;
+
+/// How many unproven flows are kept: at 10,000 new connections a second, the last 13 s.
+pub const UNPROVEN_CAPACITY: u32 = 1 << 17;
+
+/// The client's side of a connection.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// The client's address.
+    pub client: Ip4,
+    /// The address that it connected to.
+    pub vip: Ip4,
+    /// The client's port.
+    pub client_port: Port,
+    /// The port that it connected to.
+    pub vip_port: Port,
+    /// The IP protocol number.
+    pub protocol: u32,
+}
+
+/// The IP protocol number of TCP (RFC 9293).
+const TCP: u32 = 6;
+
+impl FlowKey {
+    /// The key of a TCP connection.
+    #[inline(always)]
+    pub const fn tcp(client: Ip4, client_port: Port, vip: Ip4, vip_port: Port) -> Self {
+        Self { client, vip, client_port, vip_port, protocol: TCP }
+    }
+
+    /// The hash that chooses a Maglev entry: the same for the same connection on every balancer.
+    ///
+    /// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) over addresses and ports.
+    #[inline(always)]
+    pub const fn hash(&self) -> u32 {
+        let addresses =
+            (self.client.to_be_word().to_le() as u64) << 32 | self.vip.to_be_word().to_le() as u64;
+        let ports = (self.client_port.to_be_word().to_le() as u64) << 16
+            | self.vip_port.to_be_word().to_le() as u64;
+        let z = mix(addresses).wrapping_add(ports);
+        (mix(z) >> 32) as u32
+    }
+}
+
+#[inline(always)]
+const fn mix(z: u64) -> u64 {
+    let z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Where a connection is in its life.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowState {
+    /// The client's SYN was seen.
+    Opening = 0,
+    /// The backend's SYN-ACK was seen.
+    Answered = 1,
+    /// A packet in mid-connection came without an entry: the state was lost, or it is a forgery.
+    Recovering = 2,
+    /// Proven.
+    Established = 3,
+    /// Proven, and one end has sent FIN.
+    Closing = 4,
+    /// Both ends have sent FIN, or one RST.
+    Closed = 5,
+}
+
+impl FlowState {
+    /// The state in an entry; a number that is none reads as `Closed`.
+    #[inline(always)]
+    pub const fn from_u8(state: u8) -> Self {
+        match state {
+            0 => Self::Opening,
+            1 => Self::Answered,
+            2 => Self::Recovering,
+            3 => Self::Established,
+            4 => Self::Closing,
+            _ => Self::Closed,
+        }
+    }
+
+    /// Its name, as operators see it: a connection is opening until it is proven.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening | Self::Answered | Self::Recovering => "opening",
+            Self::Established => "established",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What is known of one connection.
+///
+/// Several CPUs may write one entry at a time: each end's FIN has a byte of its own, so that
+/// neither is lost by the other's write.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// The backend's slot.
+    pub backend: u32,
+    /// The tick of the last packet (see [`TICK_SHIFT`]).
+    pub last_seen: u32,
+    /// The sequence number of the SYN that opened the connection.
+    pub client_isn: u32,
+    /// The client's last acknowledgement: the sequence number that it takes next.
+    pub client_ack: u32,
+    /// The backend's last acknowledgement: the sequence number that it takes next.
+    pub backend_ack: u32,
+    /// A [`FlowState`].
+    pub state: u8,
+    /// Not 0: a newer SYN on the same tuple waits for its proof in the unproven table.
+    pub contested: u8,
+    /// Not 0: the client has sent FIN.
+    pub client_fin: u8,
+    /// Not 0: the backend has sent FIN.
+    pub backend_fin: u8,
+}
+
+impl Flow {
+    /// A connection whose SYN, with sequence number `isn`, goes to `backend`.
+    #[inline(always)]
+    pub const fn opening(backend: u32, isn: u32, now: u32) -> Self {
+        Self {
+            backend,
+            last_seen: now,
+            client_isn: isn,
+            client_ack: 0,
+            backend_ack: isn.wrapping_add(1),
+            state: FlowState::Opening as u8,
+            contested: 0,
+            client_fin: 0,
+            backend_fin: 0,
+        }
+    }
+
+    /// A connection that is met in its middle, by a packet of the client; `fin`: it is its last.
+    #[inline(always)]
+    pub const fn recovering(backend: u32, seq: u32, ack: u32, fin: bool, now: u32) -> Self {
+        Self {
+            client_ack: ack,
+            backend_ack: seq,
+            client_fin: fin as u8,
+            state: FlowState::Recovering as u8,
+            ..Self::opening(backend, seq, now)
+        }
+    }
+
+    /// Its state.
+    #[inline(always)]
+    pub const fn state(&self) -> FlowState {
+        FlowState::from_u8(self.state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_is_the_one_that_maps_have() {
+        assert_eq!(size_of::<FlowKey>(), 16);
+        assert_eq!(size_of::<Flow>(), 24);
+    }
+
+    #[test]
+    fn states_survive_the_entry() {
+        for state in [
+            FlowState::Opening,
+            FlowState::Answered,
+            FlowState::Recovering,
+            FlowState::Established,
+            FlowState::Closing,
+            FlowState::Closed,
+        ] {
+            assert_eq!(FlowState::from_u8(state as u8), state);
+        }
+        assert_eq!(FlowState::from_u8(200), FlowState::Closed);
+    }
+
+    #[test]
+    fn one_client_spreads_over_a_table_by_its_ports_alone() {
+        let mut buckets = [0u32; 16];
+        for port in 1024..=65535 {
+            let key = FlowKey::tcp(
+                Ip4::from_be_bytes([192, 0, 2, 7]),
+                Port::new(port),
+                Ip4::from_be_bytes([192, 0, 2, 100]),
+                Port::new(5060),
+            );
+            buckets[(key.hash() % crate::MAGLEV_SIZE) as usize * 16 / 65537] += 1;
+        }
+        let expected = (65536 - 1024) / 16;
+        for count in buckets {
+            assert!(count.abs_diff(expected) < expected / 20, "{buckets:?}");
+        }
+    }
+}

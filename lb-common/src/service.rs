@@ -1,0 +1,156 @@
+//! Services and backends as the datapath sees them.
+
+use crate::{Ip4, Port};
+
+/// How many services a balancer has at most.
+pub const MAX_SERVICES: u32 = 256;
+/// How many backends all services have together at most, those that still drain included.
+pub const MAX_BACKENDS: u32 = 8192;
+/// How many services may share one backend's address and port.
+pub const MAX_SERVICES_PER_BACKEND: usize = 8;
+/// How many interfaces the program may be attached to.
+pub const MAX_INTERFACES: u32 = 64;
+/// Entries of a Maglev table: a prime well above the number of backends (Maglev, NSDI 2016,
+/// section 3.4), the size that Katran uses too.
+pub const MAGLEV_SIZE: u32 = 65537;
+/// Values of the array map that holds a Maglev table.
+pub const MAGLEV_WORDS: u32 = MAGLEV_SIZE.div_ceil(MaglevWord::ENTRIES);
+/// A Maglev entry without a backend: none is up.
+pub const NO_BACKEND: u32 = u16::MAX as u32;
+/// The service of outcomes that belong to none.
+pub const NO_SERVICE: u32 = 0;
+
+/// The slots of neighbouring entries of a Maglev table. The kernel rounds an array map's values up
+/// to 8 bytes (array_map_alloc, kernel/bpf/arraymap.c): one entry a value would take four times
+/// the memory.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaglevWord(u64);
+
+impl MaglevWord {
+    /// Entries of one word.
+    pub const ENTRIES: u32 = 4;
+
+    /// From the map's value.
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The word of up to four slots, each below [`MAX_BACKENDS`] or [`NO_BACKEND`]; what is left
+    /// has no backend.
+    pub fn pack(slots: &[u32]) -> Self {
+        let entries = slots.iter().copied().chain(core::iter::repeat(NO_BACKEND));
+        let entries = entries.take(Self::ENTRIES as usize).enumerate();
+        Self(entries.fold(0, |word, (i, slot)| word | u64::from(slot as u16) << (16 * i)))
+    }
+
+    /// The slot of `entry` of the table, where this is its word.
+    #[inline(always)]
+    pub const fn slot(self, entry: u32) -> u32 {
+        (self.0 >> (entry % Self::ENTRIES * 16)) as u16 as u32
+    }
+}
+
+/// An address and a port: a service's VIP or a backend's listener. TCP only.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// The address.
+    pub address: Ip4,
+    /// The port.
+    pub port: Port,
+    pad: [u8; 2],
+}
+
+impl Endpoint {
+    /// An endpoint.
+    #[inline(always)]
+    pub const fn new(address: Ip4, port: Port) -> Self {
+        Self { address, port, pad: [0; 2] }
+    }
+}
+
+/// What the datapath knows of a service, found by its VIP's [`Endpoint`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Its number, from 1: index of its Maglev table and of its counters.
+    pub id: u32,
+}
+
+/// What the datapath knows of a backend of one service, found by its slot.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backend {
+    /// Where it listens.
+    pub address: Ip4,
+    /// Where it listens.
+    pub port: Port,
+    /// Not 0: it takes new connections.
+    pub available: u8,
+    pad: u8,
+    /// The number of its service.
+    pub service: u32,
+}
+
+impl Backend {
+    /// A backend of the service with number `service`.
+    pub const fn new(address: Ip4, port: Port, service: u32, available: bool) -> Self {
+        Self { address, port, available: available as u8, pad: 0, service }
+    }
+}
+
+/// One service that a backend's address and port serves.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Return {
+    /// The VIP.
+    pub vip: Ip4,
+    /// The VIP's port.
+    pub port: Port,
+    pad: [u8; 2],
+    /// The backend's slot in that service.
+    pub slot: u32,
+}
+
+impl Return {
+    /// The way back through `vip:port` for the backend in `slot`.
+    pub const fn new(vip: Ip4, port: Port, slot: u32) -> Self {
+        Self { vip, port, pad: [0; 2], slot }
+    }
+}
+
+/// All services that a backend's address and port serves, found by its [`Endpoint`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Returns {
+    /// How many of `services` are used.
+    pub len: u32,
+    /// The services.
+    pub services: [Return; MAX_SERVICES_PER_BACKEND],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packed_table_says_what_it_said() {
+        const { assert!(MAX_BACKENDS <= NO_BACKEND) };
+        let table: Vec<u32> = (0..MAGLEV_SIZE).map(|entry| entry % (MAX_BACKENDS + 1)).collect();
+        let table: Vec<u32> =
+            table.iter().map(|&s| if s == MAX_BACKENDS { NO_BACKEND } else { s }).collect();
+        let words: Vec<_> =
+            table.chunks(MaglevWord::ENTRIES as usize).map(MaglevWord::pack).collect();
+        assert_eq!(words.len(), MAGLEV_WORDS as usize);
+        for (entry, slot) in (0u32..).zip(table) {
+            assert_eq!(words[(entry / MaglevWord::ENTRIES) as usize].slot(entry), slot);
+        }
+        let last = words[MAGLEV_WORDS as usize - 1];
+        assert_eq!(
+            (last.slot(1), last.slot(2), last.slot(3)),
+            (NO_BACKEND, NO_BACKEND, NO_BACKEND)
+        );
+    }
+}
