@@ -1,1 +1,6 @@
-//! lb userspace.
+//! The daemon of lb and the command of its operator.
+//!
+//! Control flows one way: the config file, keepalives and operators' orders → desired state
+//! (plain data) → map writes.
+
+pub mod maglev;
