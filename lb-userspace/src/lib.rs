@@ -3,4 +3,5 @@
 //! Control flows one way: the config file, keepalives and operators' orders → desired state
 //! (plain data) → map writes.
 
+pub mod config;
 pub mod maglev;

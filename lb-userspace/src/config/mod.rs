@@ -1,0 +1,204 @@
+//! The config file: read, checked as a whole, and handed on as plain data.
+//!
+//! A file is either right or refused. Whoever holds a [`Config`] holds one that passed every check
+//! below, so that no other module judges its values again. A refused file yields a [`ConfigError`]
+//! with all of its problems, each with line, key, what is wrong and what to do.
+//!
+//! The way of a text: `document` makes a tree of TOML with positions, `schema` takes the keys
+//! that the format knows out of it by means of `reader` and `values`, `validate` compares the
+//! parts with each other. Each of them tells a `report` what is wrong and goes on.
+
+mod document;
+mod duration;
+mod error;
+mod keys;
+mod reader;
+mod report;
+mod schema;
+mod suggest;
+mod validate;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Read;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use error::{ConfigError, Problem};
+
+use report::Report;
+
+/// The admin socket where neither the config nor the command line names another.
+pub const DEFAULT_ADMIN_SOCKET: &str = "/run/lb/lb.sock";
+/// Flows that the table holds where the config says nothing.
+pub const DEFAULT_FLOW_CAPACITY: u32 = 1 << 20;
+/// The port of a service where the config says nothing: SIP over TCP (RFC 3261, section 18).
+pub const DEFAULT_PORT: u16 = 5060;
+/// The weight of a backend where the config says nothing.
+pub const DEFAULT_WEIGHT: u32 = 1;
+/// The largest weight of a backend.
+pub const MAX_WEIGHT: u32 = 65535;
+
+/// Services in one config at most.
+pub const MAX_SERVICES: usize = lb_common::MAX_SERVICES as usize;
+/// Backends in one config at most, over all services: half of what the datapath has room for, so
+/// that a reload may replace all of them while the old ones drain.
+pub const MAX_BACKENDS: usize = lb_common::MAX_BACKENDS as usize / 2;
+/// Services that may share one backend address and port at most.
+pub const MAX_SERVICES_PER_BACKEND: usize = lb_common::MAX_SERVICES_PER_BACKEND;
+
+/// A larger file is not one of ours: the limits above fit in a small part of it.
+const MAX_FILE_BYTES: u64 = 8 << 20;
+
+/// What one file says, complete and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Names of the interfaces to attach to: at least one, no duplicates, never `lo`.
+    pub interfaces: Vec<String>,
+    /// How the XDP program is attached.
+    pub xdp_mode: XdpMode,
+    /// Flows that the table holds, 1024 to 16777216.
+    pub flow_capacity: u32,
+    /// Absolute path of the admin socket, short enough for a `sockaddr_un` (unix(7)).
+    pub admin_socket: PathBuf,
+    /// In the order of the file; at least one, names unique, VIP and port unique.
+    pub services: Vec<Service>,
+}
+
+/// How the XDP program is attached to an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native, else generic with a warning.
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the kernel's stack, after the driver: works everywhere, slower.
+    Generic,
+}
+
+/// A VIP and port with the backends behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// 1 to 64 of `A-Z a-z 0-9 . _ -`; unique.
+    pub name: String,
+    /// The address that clients connect to; no backend of any service has it.
+    pub vip: Ipv4Addr,
+    /// The TCP port that clients connect to, never 0.
+    pub port: u16,
+    /// How its backends are checked.
+    pub keepalive: Keepalive,
+    /// In the order of the file; at least one, names unique, address and port unique.
+    pub backends: Vec<Backend>,
+}
+
+/// How and how often a backend is checked. Detection of a silent backend takes at most
+/// `interval + fall × (retry_interval + timeout)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keepalive {
+    /// What is sent.
+    pub kind: KeepaliveKind,
+    /// Between two checks of a backend that is well, 10 ms to 1 h.
+    pub interval: Duration,
+    /// Between two checks after a failed one, until the state is settled; 10 ms to 1 h.
+    pub retry_interval: Duration,
+    /// How long one check may take, 10 ms to `interval`.
+    pub timeout: Duration,
+    /// Failures in a row that take a backend down, 1 to 100.
+    pub fall: u32,
+    /// Successes in a row that bring a backend up, 1 to 100.
+    pub rise: u32,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            kind: KeepaliveKind::Tcp,
+            interval: Duration::from_secs(5),
+            retry_interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            fall: 3,
+            rise: 2,
+        }
+    }
+}
+
+/// What a keepalive sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepaliveKind {
+    /// Opens a TCP connection to the backend's port and closes it.
+    Tcp,
+    /// Nothing: the backend counts as up.
+    None,
+}
+
+/// A node that answers for a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// 1 to 64 of `A-Z a-z 0-9 . _ -`; unique in its service.
+    pub name: String,
+    /// The node's own address.
+    pub address: Ipv4Addr,
+    /// The TCP port on the node, never 0.
+    pub port: u16,
+    /// Share of the new flows against the other backends, 0 to 65535; 0: no new flows. All
+    /// backends of a service may have 0: an operator drains a whole service that way.
+    pub weight: u32,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// A file that cannot be read is one problem with line 0 and no key; else as [`Config::parse`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        match read(path) {
+            Ok(text) => Self::parse(&text, &file),
+            Err(problem) => Err(ConfigError { file, problems: vec![problem] }),
+        }
+    }
+
+    /// Checks `text`; `file` is the name by which errors call it.
+    ///
+    /// # Errors
+    /// All problems of the text, by line. Where the text is no TOML, only what is wrong with its
+    /// syntax: what a broken text means is a guess.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        let mut report = Report::new(text);
+        let config = document::parse(text, &mut report).and_then(|document| {
+            let raw = schema::read(document.get_ref(), &mut report);
+            validate::validate(raw, &mut report).ok()
+        });
+        match (config, report.into_problems()) {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(ConfigError { file: file.to_owned(), problems }),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let whole_file = |message| Problem { line: 0, key: String::new(), message };
+    let cannot_read = |error| whole_file(format!("cannot be read: {error}"));
+
+    let file = std::fs::File::open(path).map_err(cannot_read)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot_read)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(whole_file(format!(
+            "is larger than {} MiB: this is no config file of lb",
+            MAX_FILE_BYTES >> 20
+        )));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        Problem {
+            line: 1 + valid.iter().filter(|&&byte| byte == b'\n').count(),
+            key: String::new(),
+            message: "is not valid UTF-8: save the file as UTF-8".to_owned(),
+        }
+    })
+}

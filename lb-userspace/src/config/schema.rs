@@ -1,0 +1,185 @@
+//! The format: which keys each table has, their types and defaults, and what this version does
+//! not offer.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::keys::{BACKEND, KEEPALIVE, ROOT, SERVICE};
+use super::reader::{Located, Nested, Read, TableReader};
+use super::report::{Refused, Report};
+use super::values::{
+    address, choice, duration, empty_list, integer, interface, name, never, off, port, socket_path,
+};
+use super::{
+    DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PORT, DEFAULT_WEIGHT, Keepalive,
+    KeepaliveKind, MAX_WEIGHT, XdpMode,
+};
+
+const FLOW_CAPACITY: std::ops::RangeInclusive<u32> = 1024..=1 << 24;
+const WEIGHT: std::ops::RangeInclusive<u32> = 0..=MAX_WEIGHT;
+const COUNT: std::ops::RangeInclusive<u32> = 1..=100;
+
+/// The file, each value judged by itself.
+pub(super) struct RawConfig {
+    pub interfaces: Result<Vec<Located<String>>, Refused>,
+    pub xdp_mode: Read<XdpMode>,
+    pub flow_capacity: Read<u32>,
+    pub admin_socket: Read<PathBuf>,
+    pub services: Result<Vec<RawService>, Refused>,
+}
+
+/// One `[[service]]`.
+pub(super) struct RawService {
+    pub path: String,
+    pub line: usize,
+    pub name: Read<String>,
+    pub vip: Read<Ipv4Addr>,
+    pub port: Read<u16>,
+    pub keepalive: Result<RawKeepalive, Refused>,
+    pub backends: Result<Vec<RawBackend>, Refused>,
+}
+
+/// One `[service.keepalive]`, or the lack of it.
+pub(super) struct RawKeepalive {
+    pub path: String,
+    pub kind: Read<KeepaliveKind>,
+    pub interval: Read<Duration>,
+    pub retry_interval: Read<Duration>,
+    pub timeout: Read<Duration>,
+    pub fall: Read<u32>,
+    pub rise: Read<u32>,
+}
+
+/// One `[[service.backend]]`.
+pub(super) struct RawBackend {
+    pub path: String,
+    pub line: usize,
+    pub name: Read<String>,
+    pub address: Read<Ipv4Addr>,
+    pub port: Read<u16>,
+    pub weight: Read<u32>,
+}
+
+/// Reads a whole document.
+pub(super) fn read(document: &DeTable<'_>, report: &mut Report) -> RawConfig {
+    let root = Nested { path: String::new(), line: 1, table: document };
+    let mut table = TableReader::new(report, &ROOT, root);
+    let interfaces = table.required_list("interfaces", "[\"eth0\"]", interface);
+    let xdp_mode = table.or_default(
+        "xdp_mode",
+        XdpMode::Auto,
+        choice(
+            "xdp_mode",
+            &[
+                ("auto", Ok(XdpMode::Auto)),
+                ("native", Ok(XdpMode::Native)),
+                ("generic", Ok(XdpMode::Generic)),
+            ],
+        ),
+    );
+    let flow_capacity =
+        table.or_default("flow_capacity", DEFAULT_FLOW_CAPACITY, integer(FLOW_CAPACITY));
+    let admin_socket =
+        table.or_default("admin_socket", PathBuf::from(DEFAULT_ADMIN_SOCKET), socket_path);
+    table.check("persist", off("persist", "the datapath ends with the process"));
+    table.check("pin_directory", never("pin_directory", "nothing is pinned"));
+    table.check("metrics_listen", never("metrics_listen", "the figures are in `lb show … --json`"));
+    let services = table.tables("service", "[[service]]");
+    table.finish();
+
+    let services = services.map(|services| {
+        services.into_iter().map(|service| read_service(service, report)).collect()
+    });
+    RawConfig { interfaces, xdp_mode, flow_capacity, admin_socket, services }
+}
+
+fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
+    let no_keepalive = DeTable::new();
+    let (path, line) = (nested.path.clone(), nested.line);
+    let mut table = TableReader::new(report, &SERVICE, nested);
+    let name = table.required("name", "\"csta\"", name);
+    let vip = table.required("vip", "\"192.0.2.100\"", address);
+    let port = table.or_default("port", DEFAULT_PORT, port);
+    let keepalive = table.table("keepalive", &no_keepalive);
+    let backends = table.tables("backend", "[[service.backend]]");
+    read_choices_of_later_versions(&mut table);
+    table.finish();
+
+    let keepalive = keepalive.map(|keepalive| read_keepalive(keepalive, report));
+    let backends = backends.map(|backends| {
+        backends.into_iter().map(|backend| read_backend(backend, &port, report)).collect()
+    });
+    RawService { path, line, name, vip, port, keepalive, backends }
+}
+
+fn read_choices_of_later_versions(table: &mut TableReader<'_, '_>) {
+    let instead = "only TCP is balanced";
+    table.check("protocol", choice("protocol", &[("tcp", Ok(())), ("udp", Err(instead))]));
+    let instead = "the client's address is kept, and the balancer must be the nodes' gateway";
+    table.check("forwarding", choice("forwarding", &[("nat", Ok(())), ("full-nat", Err(instead))]));
+    let instead = "the client's address is kept";
+    table.check("snat_addresses", empty_list("snat_addresses", instead));
+    let instead = "connections that the nodes open leave from the nodes' own addresses";
+    table.check("outbound_nat", off("outbound_nat", instead));
+    let instead = "backends are chosen by the consistent hash";
+    table.check(
+        "balance",
+        choice("balance", &[("consistent-hash", Ok(())), ("least-connections", Err(instead))]),
+    );
+    let instead = "each connection is balanced by itself";
+    table.check(
+        "affinity",
+        choice("affinity", &[("connection", Ok(())), ("client-address", Err(instead))]),
+    );
+    let instead = "flows of a backend that fails are not reset";
+    table.check("reset_on_failure", off("reset_on_failure", instead));
+    let instead = "the answer to clients while no backend is up is fixed";
+    table.check("when_unavailable", never("when_unavailable", instead));
+    let instead = "new connections are not limited";
+    table.check("max_new_per_second", never("max_new_per_second", instead));
+    let instead = "clients are not filtered by address";
+    table.check("allow", never("allow", instead));
+    table.check("deny", never("deny", instead));
+}
+
+fn read_keepalive(nested: Nested<'_>, report: &mut Report) -> RawKeepalive {
+    let default = Keepalive::default();
+    let path = nested.path.clone();
+    let mut table = TableReader::new(report, &KEEPALIVE, nested);
+    let kinds = [
+        ("tcp", Ok(KeepaliveKind::Tcp)),
+        ("none", Ok(KeepaliveKind::None)),
+        ("sip", Err("nodes are checked by a TCP connection")),
+        ("icmp", Err("nodes are checked by a TCP connection")),
+    ];
+    let kind = table.or_default("type", default.kind, choice("type", &kinds));
+    let interval = table.or_default("interval", default.interval, duration);
+    let retry_interval = table.or_default("retry_interval", default.retry_interval, duration);
+    let timeout = table.or_default("timeout", default.timeout, duration);
+    let fall = table.or_default("fall", default.fall, integer(COUNT));
+    let rise = table.or_default("rise", default.rise, integer(COUNT));
+    table.check("port", never("port", "keepalives go to the backend's port"));
+    let instead = "keepalives close by FIN";
+    table.check("close", choice("close", &[("fin", Ok(())), ("rst", Err(instead))]));
+    table.finish();
+    RawKeepalive { path, kind, interval, retry_interval, timeout, fall, rise }
+}
+
+fn read_backend(nested: Nested<'_>, service_port: &Read<u16>, report: &mut Report) -> RawBackend {
+    let (path, line) = (nested.path.clone(), nested.line);
+    let mut table = TableReader::new(report, &BACKEND, nested);
+    let name = table.required("name", "\"imp1\"", name);
+    let address = table.required("address", "\"10.0.0.11\"", address);
+    let port = match table.optional("port", port) {
+        Ok(Some(port)) => Ok(port),
+        Ok(None) => service_port.clone().map(|port| Located { line, given: false, ..port }),
+        Err(Refused) => Err(Refused),
+    };
+    let weight = table.or_default("weight", DEFAULT_WEIGHT, integer(WEIGHT));
+    table.check("backup", off("backup", "every backend takes its share of new flows"));
+    table.finish();
+    RawBackend { path, line, name, address, port, weight }
+}

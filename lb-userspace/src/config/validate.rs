@@ -1,0 +1,233 @@
+//! The parts of a file against each other: duplicates, clashes and limits.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::net::Ipv4Addr;
+
+use super::duration::format_duration;
+use super::reader::Located;
+use super::report::{Refused, Report, key_in};
+use super::schema::{RawBackend, RawConfig, RawKeepalive, RawService};
+use super::{
+    Backend, Config, Keepalive, KeepaliveKind, MAX_BACKENDS, MAX_SERVICES,
+    MAX_SERVICES_PER_BACKEND, Service,
+};
+
+/// Turns a file into a config. Where some value was refused there is none, but the others are
+/// compared all the same.
+pub(super) fn validate(raw: RawConfig, report: &mut Report) -> Result<Config, Refused> {
+    if let Ok(interfaces) = &raw.interfaces {
+        let mut seen = Seen::default();
+        for interface in interfaces {
+            seen.refuse_again(report, &interface.value, interface.line, "interfaces", |first| {
+                format!("{:?} is already on line {first}: remove one", interface.value)
+            });
+        }
+    }
+    if let Ok(services) = &raw.services {
+        check_limits(services, report);
+        check_services(services, report);
+        check_backends(services, report);
+        check_shared_backends(services, report);
+        for keepalive in services.iter().filter_map(|service| service.keepalive.as_ref().ok()) {
+            check_keepalive(keepalive, report);
+        }
+    }
+    build(raw)
+}
+
+fn check_limits(services: &[RawService], report: &mut Report) {
+    if let Some(service) = services.get(MAX_SERVICES) {
+        let message = format!("{} services: {MAX_SERVICES} are allowed", services.len());
+        report.refuse(service.line, &service.path, message);
+    }
+    let backends: Vec<_> = services.iter().flat_map(backends_of).collect();
+    if let Some(backend) = backends.get(MAX_BACKENDS) {
+        let message =
+            format!("{} backends in all services: {MAX_BACKENDS} are allowed", backends.len());
+        report.refuse(backend.line, &backend.path, message);
+    }
+}
+
+fn check_services(services: &[RawService], report: &mut Report) {
+    let mut names = Seen::default();
+    let mut addresses = Seen::default();
+    for service in services {
+        if let Ok(name) = &service.name {
+            let key = key_in(&service.path, "name");
+            names.refuse_again(report, &name.value, name.line, &key, |first| {
+                format!("the service of line {first} has this name: give each its own")
+            });
+        }
+        if let (Ok(vip), Ok(port)) = (&service.vip, &service.port) {
+            let (line, key) = if port.given { (port.line, "port") } else { (vip.line, "vip") };
+            let key = key_in(&service.path, key);
+            addresses.refuse_again(report, &(vip.value, port.value), line, &key, |first| {
+                let (vip, port) = (vip.value, port.value);
+                format!("the service of line {first} has {vip}:{port}: change VIP or port")
+            });
+        }
+    }
+}
+
+fn check_backends(services: &[RawService], report: &mut Report) {
+    let vips: HashMap<Ipv4Addr, usize> = services
+        .iter()
+        .rev()
+        .filter_map(|service| service.vip.as_ref().ok())
+        .map(|vip| (vip.value, vip.line))
+        .collect();
+    for service in services {
+        let mut names = Seen::default();
+        let mut addresses = Seen::default();
+        for backend in backends_of(service) {
+            if let Ok(name) = &backend.name {
+                let key = key_in(&backend.path, "name");
+                names.refuse_again(report, &name.value, name.line, &key, |first| {
+                    format!("the backend of line {first} has this name: give each its own")
+                });
+            }
+            let Ok(address) = &backend.address else { continue };
+            if let Some(line) = vips.get(&address.value) {
+                let message = format!(
+                    "{} is the VIP of line {line}: write the node's own address",
+                    address.value
+                );
+                report.refuse(address.line, key_in(&backend.path, "address"), message);
+            }
+            if let Ok(port) = &backend.port {
+                let key = key_in(&backend.path, "address");
+                let place = (address.value, port.value);
+                addresses.refuse_again(report, &place, address.line, &key, |first| {
+                    let (address, port) = place;
+                    format!("the backend of line {first} has {address}:{port}: remove one")
+                });
+            }
+        }
+    }
+}
+
+/// A packet that returns from a backend may belong to each of the services that share it; the
+/// datapath tries them in turn, and its program is bounded.
+fn check_shared_backends(services: &[RawService], report: &mut Report) {
+    let mut services_of: HashMap<(Ipv4Addr, u16), Vec<usize>> = HashMap::new();
+    for (index, service) in services.iter().enumerate() {
+        for backend in backends_of(service) {
+            let (Ok(address), Ok(port)) = (&backend.address, &backend.port) else { continue };
+            let (place, line) = ((address.value, port.value), address.line);
+            let sharing = services_of.entry(place).or_default();
+            if sharing.last() == Some(&index) {
+                continue;
+            }
+            sharing.push(index);
+            if sharing.len() == MAX_SERVICES_PER_BACKEND + 1 {
+                let (address, port) = place;
+                let message = format!(
+                    "{address}:{port} is a backend of more than {MAX_SERVICES_PER_BACKEND} \
+                     services: let the node listen on one more port"
+                );
+                report.refuse(line, key_in(&backend.path, "address"), message);
+            }
+        }
+    }
+}
+
+/// A check that may last longer than the time to the next one would let the bound on detection
+/// grow past what `interval` promises.
+fn check_keepalive(keepalive: &RawKeepalive, report: &mut Report) {
+    let (Ok(interval), Ok(timeout)) = (&keepalive.interval, &keepalive.timeout) else { return };
+    let checks = keepalive.kind.as_ref().is_ok_and(|kind| kind.value != KeepaliveKind::None);
+    if !checks || timeout.value <= interval.value {
+        return;
+    }
+    let shown = |name: &str, duration: &Located<_>| {
+        let default = if duration.given { "" } else { " (the default)" };
+        format!("{name} {}{default}", format_duration(duration.value))
+    };
+    let (blamed, key, remedy) = if timeout.given {
+        (timeout, "timeout", "shorten it")
+    } else {
+        (interval, "interval", "set timeout as well")
+    };
+    let message = format!(
+        "{} is longer than {}: {remedy}",
+        shown("timeout", timeout),
+        shown("interval", interval)
+    );
+    report.refuse(blamed.line, key_in(&keepalive.path, key), message);
+}
+
+fn backends_of(service: &RawService) -> impl Iterator<Item = &RawBackend> {
+    service.backends.iter().flatten()
+}
+
+/// Values that must not come twice, each with the line of its first.
+struct Seen<T>(HashMap<T, usize>);
+
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T: Hash + Eq + Clone> Seen<T> {
+    /// Takes note of `value`; where it was seen on line N before, refuses it by `message(N)`.
+    fn refuse_again(
+        &mut self,
+        report: &mut Report,
+        value: &T,
+        line: usize,
+        key: &str,
+        message: impl FnOnce(usize) -> String,
+    ) {
+        match self.0.entry(value.clone()) {
+            Entry::Occupied(first) => {
+                report.refuse(line, key, message(*first.get()));
+            }
+            Entry::Vacant(place) => {
+                place.insert(line);
+            }
+        }
+    }
+}
+
+fn build(raw: RawConfig) -> Result<Config, Refused> {
+    Ok(Config {
+        interfaces: raw.interfaces?.into_iter().map(|interface| interface.value).collect(),
+        xdp_mode: raw.xdp_mode?.value,
+        flow_capacity: raw.flow_capacity?.value,
+        admin_socket: raw.admin_socket?.value,
+        services: raw.services?.into_iter().map(build_service).collect::<Result<_, _>>()?,
+    })
+}
+
+fn build_service(raw: RawService) -> Result<Service, Refused> {
+    Ok(Service {
+        name: raw.name?.value,
+        vip: raw.vip?.value,
+        port: raw.port?.value,
+        keepalive: build_keepalive(raw.keepalive?)?,
+        backends: raw.backends?.into_iter().map(build_backend).collect::<Result<_, _>>()?,
+    })
+}
+
+fn build_keepalive(raw: RawKeepalive) -> Result<Keepalive, Refused> {
+    Ok(Keepalive {
+        kind: raw.kind?.value,
+        interval: raw.interval?.value,
+        retry_interval: raw.retry_interval?.value,
+        timeout: raw.timeout?.value,
+        fall: raw.fall?.value,
+        rise: raw.rise?.value,
+    })
+}
+
+fn build_backend(raw: RawBackend) -> Result<Backend, Refused> {
+    Ok(Backend {
+        name: raw.name?.value,
+        address: raw.address?.value,
+        port: raw.port?.value,
+        weight: raw.weight?.value,
+    })
+}
