@@ -4,4 +4,5 @@
 //! (plain data) → map writes.
 
 pub mod config;
+pub mod keepalive;
 pub mod maglev;

@@ -1,0 +1,162 @@
+//! Keepalives: probes of all backends side by side, one task each, and the changes of health that
+//! follow from them.
+//!
+//! [`Keepalives::reconcile`] says what is to be probed; [`Event`]s say what changed;
+//! [`Keepalives::snapshot`] is what an operator sees.
+
+pub mod judge;
+pub mod tcp;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::config::{Keepalive, KeepaliveKind};
+pub use judge::{Change, Failure, Health};
+use worker::Worker;
+
+/// A backend to be probed. VIP and address are its identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Name of the service.
+    pub service: String,
+    /// Name of the backend.
+    pub backend: String,
+    /// The service's VIP and port.
+    pub vip: SocketAddrV4,
+    /// Where it is probed.
+    pub address: SocketAddrV4,
+    /// How it is probed.
+    pub keepalive: Keepalive,
+}
+
+/// A backend's health has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The service's VIP and port.
+    pub vip: SocketAddrV4,
+    /// Where the backend was probed.
+    pub address: SocketAddrV4,
+    /// What it is from now on.
+    pub change: Change,
+    /// Why: "tcp connect timed out, 3 of 3".
+    pub reason: String,
+    /// How long the probe took, where it succeeded.
+    pub latency: Option<Duration>,
+    /// When that was known.
+    pub at: std::time::Instant,
+}
+
+/// What is known of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Name of the service.
+    pub service: String,
+    /// Name of the backend.
+    pub backend: String,
+    /// Where it is probed.
+    pub address: SocketAddrV4,
+    /// How it is probed.
+    pub kind: KeepaliveKind,
+    /// Its health.
+    pub health: Health,
+    /// The last probe's outcome: "tcp connect timed out, 2 of 3".
+    pub reason: String,
+    /// Outcomes of the last one's kind in a row.
+    pub streak: u32,
+    /// How long the last successful probe took.
+    pub latency: Option<Duration>,
+    /// How long ago the last probe ended.
+    pub age: Option<Duration>,
+    /// Probes in all.
+    pub checks: u64,
+    /// Those of them that failed.
+    pub failures: u64,
+}
+
+/// A way to probe backends.
+pub trait Probe: Clone + Send + 'static {
+    /// Probes `address` once, within the settings' timeout: the time that the answer took, or why
+    /// there was none.
+    fn probe(
+        &self,
+        address: SocketAddrV4,
+        settings: &Keepalive,
+    ) -> impl Future<Output = Result<Duration, Failure>> + Send;
+}
+
+/// Probes through this machine's sockets.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sockets;
+
+impl Probe for Sockets {
+    async fn probe(
+        &self,
+        address: SocketAddrV4,
+        settings: &Keepalive,
+    ) -> Result<Duration, Failure> {
+        match settings.kind {
+            KeepaliveKind::Tcp => tcp::probe(address, settings.timeout).await,
+            KeepaliveKind::None => Ok(Duration::ZERO),
+        }
+    }
+}
+
+/// All keepalives of a balancer. To drop it ends them.
+#[derive(Debug)]
+pub struct Keepalives<P: Probe = Sockets> {
+    probe: P,
+    events: mpsc::Sender<Event>,
+    /// By VIP and address.
+    workers: BTreeMap<(SocketAddrV4, SocketAddrV4), Worker>,
+}
+
+impl Keepalives {
+    /// No keepalive yet; changes of health will be sent to `events`.
+    pub fn new(events: mpsc::Sender<Event>) -> Self {
+        Self::with_probe(events, Sockets)
+    }
+}
+
+impl<P: Probe> Keepalives<P> {
+    /// As [`Keepalives::new`], with another way to probe.
+    pub fn with_probe(events: mpsc::Sender<Event>, probe: P) -> Self {
+        Self { probe, events, workers: BTreeMap::new() }
+    }
+
+    /// Probes `targets` from now on, and nothing else.
+    ///
+    /// A target that is probed already goes on undisturbed: its health stays, and changed settings
+    /// rule from its next probe on. A new one begins within 200 ms, as [`Health::Unchecked`]; one
+    /// that is gone ends at once.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn reconcile(&mut self, targets: &[Target]) {
+        let mut before = std::mem::take(&mut self.workers);
+        for target in targets {
+            let key = (target.vip, target.address);
+            let worker = match before.remove(&key) {
+                Some(mut worker) => {
+                    worker.reconfigure(target);
+                    worker
+                }
+                None => Worker::start(target, self.probe.clone(), self.events.clone()),
+            };
+            self.workers.insert(key, worker);
+        }
+    }
+
+    /// What is known of every target, by service and backend.
+    pub fn snapshot(&self) -> Vec<Check> {
+        let mut checks: Vec<Check> = self.workers.values().map(Worker::check).collect();
+        checks.sort_by(|a, b| (&a.service, &a.backend).cmp(&(&b.service, &b.backend)));
+        checks
+    }
+}
+
+#[cfg(test)]
+mod tests;

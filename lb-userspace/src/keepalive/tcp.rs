@@ -1,0 +1,167 @@
+//! One TCP keepalive: connect to the backend, and close as an orderly peer does.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::judge::Failure;
+
+/// How long a closed connection waits for the node's own FIN.
+const FAREWELL_TIME: Duration = Duration::from_secs(1);
+/// How much a node may say meanwhile.
+const FAREWELL_BYTES: usize = 64 * 1024;
+
+/// Connects to `address`; the time that it took, or why there was no connection within `limit`.
+///
+/// The connection is closed in the background, by FIN: nodes log an error on RST, and some test
+/// servers die of one.
+pub async fn probe(address: SocketAddrV4, limit: Duration) -> Result<Duration, Failure> {
+    let begun = Instant::now();
+    match timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            let latency = begun.elapsed();
+            tokio::spawn(close(stream));
+            Ok(latency)
+        }
+        Ok(Err(error)) => Err(failure(&error)),
+        Err(_) => Err(Failure::Backend("tcp connect timed out".into())),
+    }
+}
+
+/// Sends FIN and reads until the node's: the kernel answers a close with RST where bytes are unread
+/// or arrive later.
+async fn close(mut stream: TcpStream) {
+    let farewell = async {
+        stream.shutdown().await?;
+        let (mut heard, mut buffer) = (0, [0; 1024]);
+        while heard < FAREWELL_BYTES {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                n => heard += n,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // The probe's outcome stands, whatever the node says after it: nothing is left to report.
+    let _ = timeout(FAREWELL_TIME, farewell).await;
+}
+
+fn failure(error: &io::Error) -> Failure {
+    let backend = |text: &'static str| Failure::Backend(text.into());
+    let local = |text: &'static str| Failure::Local(text.into());
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => backend("tcp connection refused"),
+        Some(libc::ECONNRESET) => backend("tcp connection reset"),
+        Some(libc::ETIMEDOUT) => backend("tcp connect timed out"),
+        Some(libc::EHOSTUNREACH) => backend("no route to host"),
+        Some(libc::ENETUNREACH) => backend("network unreachable"),
+        Some(libc::EACCES | libc::EPERM) => backend("tcp connect forbidden by a local rule"),
+        Some(libc::EMFILE | libc::ENFILE) => local("too many open files"),
+        Some(libc::ENOBUFS | libc::ENOMEM) => local("out of memory"),
+        Some(libc::EADDRNOTAVAIL | libc::EAGAIN) => local("no free port"),
+        _ => Failure::Backend(Cow::Owned(format!("tcp connect failed: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    fn v4(address: SocketAddr) -> SocketAddrV4 {
+        match address {
+            SocketAddr::V4(address) => address,
+            SocketAddr::V6(address) => panic!("{address} is not IPv4"),
+        }
+    }
+
+    async fn listener() -> (TcpListener, SocketAddrV4) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = v4(listener.local_addr().unwrap());
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn an_accepting_node_answers() {
+        let (_listener, address) = listener().await;
+        assert!(probe(address, LIMIT).await.unwrap() < LIMIT);
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_refuses() {
+        // Bound but not listening: nobody else can take the port meanwhile.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = v4(socket.local_addr().unwrap());
+        assert_eq!(
+            probe(address, LIMIT).await,
+            Err(Failure::Backend("tcp connection refused".into()))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_silent_node_times_out() {
+        // A full backlog: the kernel drops each further SYN.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = v4(listener.local_addr().unwrap());
+        let mut held = Vec::new();
+        while let Ok(Ok(stream)) =
+            timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+        {
+            held.push(stream);
+            assert!(held.len() < 16, "the backlog of {address} does not fill");
+        }
+
+        let begun = Instant::now();
+        let limit = Duration::from_millis(200);
+        assert_eq!(
+            probe(address, limit).await,
+            Err(Failure::Backend("tcp connect timed out".into()))
+        );
+        assert!(begun.elapsed() >= limit);
+    }
+
+    #[tokio::test]
+    async fn the_node_sees_a_fin_even_if_it_has_spoken() {
+        let (listener, address) = listener().await;
+        let node = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(&[b'x'; 4096]).await.unwrap();
+            let mut heard = Vec::new();
+            // A reset would be an error here.
+            stream.read_to_end(&mut heard).await.unwrap();
+            // And one after our own words would be an error here.
+            stream.write_all(b"goodbye").await.unwrap();
+            stream.shutdown().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let error = stream.take_error().unwrap();
+            (heard.len(), error.map(|error| error.to_string()))
+        });
+        probe(address, LIMIT).await.unwrap();
+        assert_eq!(timeout(LIMIT, node).await.unwrap().unwrap(), (0, None));
+    }
+
+    #[test]
+    fn want_of_this_machine_is_not_the_nodes_fault() {
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::EADDRNOTAVAIL] {
+            let failure = failure(&io::Error::from_raw_os_error(errno));
+            assert!(matches!(failure, Failure::Local(_)), "{failure:?}");
+        }
+        for errno in [libc::EHOSTUNREACH, libc::ENETUNREACH, libc::ETIMEDOUT, libc::EIO] {
+            let failure = failure(&io::Error::from_raw_os_error(errno));
+            assert!(matches!(failure, Failure::Backend(_)), "{failure:?}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The task that probes one target.
+
+use std::net::SocketAddrV4;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use log::warn;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::judge::{Judge, Observation};
+use super::{Check, Event, Failure, Health, Probe, Target};
+use crate::config::{Keepalive, KeepaliveKind};
+
+/// The first probes of all backends are spread over this time.
+const SPREAD: Duration = Duration::from_millis(150);
+/// A probe that begins later than this after its time shifts those that follow.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// The task of one target, as its owner sees it. To drop it ends the task at once.
+#[derive(Debug)]
+pub struct Worker {
+    target: Target,
+    settings: watch::Sender<Keepalive>,
+    record: Arc<Mutex<Record>>,
+    task: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Begins to probe `target`.
+    pub fn start(target: &Target, probe: impl Probe, events: mpsc::Sender<Event>) -> Self {
+        let (settings, receiver) = watch::channel(target.keepalive.clone());
+        let record = Arc::new(Mutex::new(Record::new()));
+        let course = Course {
+            vip: target.vip,
+            address: target.address,
+            record: Arc::clone(&record),
+            events,
+        };
+        let task = tokio::spawn(course.run(probe, receiver));
+        Self { target: target.clone(), settings, record, task }
+    }
+
+    /// What is known of the target.
+    pub fn check(&self) -> Check {
+        let record = lock(&self.record);
+        Check {
+            service: self.target.service.clone(),
+            backend: self.target.backend.clone(),
+            address: self.target.address,
+            kind: self.settings.borrow().kind,
+            health: record.health,
+            reason: record.reason.clone(),
+            streak: record.streak,
+            latency: record.latency,
+            age: record.ended.map(|ended| ended.elapsed()),
+            checks: record.checks,
+            failures: record.failures,
+        }
+    }
+
+    /// Takes the same target's new names, and its settings where they differ; these rule from
+    /// the next probe on.
+    pub fn reconfigure(&mut self, target: &Target) {
+        self.target.clone_from(target);
+        self.settings.send_if_modified(|present| {
+            let differs = *present != target.keepalive;
+            if differs {
+                *present = target.keepalive.clone();
+            }
+            differs
+        });
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What a task leaves for a snapshot.
+#[derive(Debug)]
+struct Record {
+    health: Health,
+    reason: String,
+    streak: u32,
+    latency: Option<Duration>,
+    ended: Option<Instant>,
+    checks: u64,
+    failures: u64,
+}
+
+impl Record {
+    fn new() -> Self {
+        Self {
+            health: Health::Unchecked,
+            reason: "not probed yet".to_string(),
+            streak: 0,
+            latency: None,
+            ended: None,
+            checks: 0,
+            failures: 0,
+        }
+    }
+}
+
+/// A record is whole after every statement: one that a panic left behind is as good as any.
+fn lock(record: &Mutex<Record>) -> MutexGuard<'_, Record> {
+    record.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The task of one target, from within.
+struct Course {
+    vip: SocketAddrV4,
+    address: SocketAddrV4,
+    record: Arc<Mutex<Record>>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Course {
+    async fn run(self, probe: impl Probe, mut settings: watch::Receiver<Keepalive>) {
+        let mut judge = Judge::new(&settings.borrow_and_update());
+        let mut due = Instant::now() + self.stagger();
+        loop {
+            let probes = judge.settings().kind != KeepaliveKind::None;
+            if !probes {
+                let seen = judge.trust();
+                self.report(&judge, seen, None).await;
+            }
+            tokio::select! {
+                () = sleep_until(due), if probes => {
+                    // By the schedule and not by the clock, so that delays do not add up; a beat
+                    // that was missed is not made up for.
+                    let beat = due.max(Instant::now() - SLACK);
+                    let outcome = probe.probe(self.address, judge.settings()).await;
+                    let seen = judge.observe(&outcome);
+                    due = (beat + seen.next_in).max(Instant::now());
+                    self.report(&judge, seen, Some(&outcome)).await;
+                }
+                changed = settings.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    judge.reconfigure(&settings.borrow_and_update());
+                    due = due.min(Instant::now() + judge.pace());
+                }
+            }
+        }
+    }
+
+    /// The time from a target's start to its first probe, drawn from its name.
+    fn stagger(&self) -> Duration {
+        let hash = xxh3_64(format!("{}/{}", self.vip, self.address).as_bytes());
+        SPREAD.mul_f64((hash >> 32) as f64 / f64::from(u32::MAX))
+    }
+
+    async fn report(
+        &self,
+        judge: &Judge,
+        seen: Observation,
+        outcome: Option<&Result<Duration, Failure>>,
+    ) {
+        let latency = outcome.and_then(|outcome| outcome.as_ref().ok().copied());
+        {
+            let mut record = lock(&self.record);
+            if matches!(outcome, Some(Err(Failure::Local(_)))) && record.reason != seen.reason {
+                warn!("keepalive of {}: {}", self.address, seen.reason);
+            }
+            record.health = judge.health();
+            record.reason.clone_from(&seen.reason);
+            record.streak = judge.streak();
+            if let Some(outcome) = outcome {
+                record.ended = Some(Instant::now());
+                record.checks += 1;
+                record.failures += u64::from(outcome.is_err());
+                record.latency = latency.or(record.latency);
+            }
+        }
+        if let Some(change) = seen.change {
+            let event = Event {
+                vip: self.vip,
+                address: self.address,
+                change,
+                reason: seen.reason,
+                latency,
+                at: Instant::now().into_std(),
+            };
+            // Nobody listens any more when the balancer stops: then there is nobody to tell.
+            let _ = self.events.send(event).await;
+        }
+    }
+}
