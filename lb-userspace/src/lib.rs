@@ -6,3 +6,4 @@
 pub mod config;
 pub mod keepalive;
 pub mod maglev;
+pub mod net;

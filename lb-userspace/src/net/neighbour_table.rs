@@ -1,0 +1,95 @@
+//! The kernel's IPv4 neighbour table: read, make managed, remove.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use rtnetlink::Handle;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
+    NeighbourState,
+};
+use rtnetlink::packet_route::route::RouteProtocol;
+
+use super::routes::NextHop;
+use super::{MARK, NetError};
+
+/// An entry of the kernel's neighbour table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its hardware address, where it is known.
+    pub mac: Option<[u8; 6]>,
+    /// The kernel's opinion of it.
+    pub state: NeighbourState,
+    /// Whether the kernel keeps it alive by itself.
+    pub managed: bool,
+    /// Whether lb has put it there.
+    pub marked: bool,
+}
+
+/// The whole table.
+pub async fn entries(handle: &Handle) -> Result<BTreeMap<NextHop, Entry>, NetError> {
+    handle
+        .neighbours()
+        .get()
+        .set_address_family(AddressFamily::Inet)
+        .execute()
+        .try_filter_map(async |message| Ok(entry(&message)))
+        .try_collect()
+        .await
+        .map_err(|error| NetError::netlink("list neighbours", error))
+}
+
+/// Has the kernel resolve `hop` now, and keep it alive where it can, under our mark.
+pub async fn manage(handle: &Handle, hop: NextHop, interface: &str) -> Result<(), NetError> {
+    let mut request = handle
+        .neighbours()
+        .add(hop.index, IpAddr::V4(hop.address))
+        .state(NeighbourState::None)
+        .flags(NeighbourFlags::Use)
+        .replace();
+    request.message_mut().attributes.extend([
+        NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed),
+        NeighbourAttribute::Protocol(RouteProtocol::from(MARK)),
+    ]);
+    request.execute().await.map_err(|error| {
+        NetError::netlink(format!("keep neighbour {} on {interface}", hop.address), error)
+    })
+}
+
+/// Removes an entry; right too where it, or its interface, is gone already.
+pub async fn remove(handle: &Handle, hop: NextHop) -> Result<(), NetError> {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.ifindex = hop.index;
+    let destination = NeighbourAttribute::Destination(NeighbourAddress::Inet(hop.address));
+    message.attributes.push(destination);
+    let removed = handle.neighbours().del(message).execute().await;
+    match removed
+        .map_err(|error| NetError::netlink(format!("remove neighbour {}", hop.address), error))
+    {
+        Err(error) if error.is(libc::ENOENT) || error.is(libc::ENODEV) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn entry(message: &NeighbourMessage) -> Option<(NextHop, Entry)> {
+    let mut address = None;
+    let state = message.header.state;
+    let mut entry = Entry { mac: None, state, managed: false, marked: false };
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(inet)) => address = Some(*inet),
+            NeighbourAttribute::LinkLayerAddress(mac) => entry.mac = mac.as_slice().try_into().ok(),
+            NeighbourAttribute::ExtFlags(flags) => {
+                entry.managed = flags.contains(NeighbourExtFlags::Managed);
+            }
+            NeighbourAttribute::Protocol(protocol) => {
+                entry.marked = u8::from(*protocol) == MARK;
+            }
+            _ => {}
+        }
+    }
+    Some((NextHop { index: message.header.ifindex, address: address? }, entry))
+}

@@ -1,0 +1,310 @@
+//! Neighbour entries of backends and gateways, kept alive: an XDP program can read the neighbour
+//! table but cannot ask for an entry, and what it transmits does not refresh one.
+//!
+//! Each is made a *managed* neighbour (`NTF_EXT_MANAGED`, Linux 5.16; net/core/neighbour.c,
+//! `neigh_managed_work`): the kernel resolves it and keeps it reachable without traffic. Where the
+//! flag does not read back, on an older kernel, the same request, repeated with `NTF_USE`, has the
+//! kernel resolve the entry anew each time.
+//!
+//! What is put there carries a mark (`NDA_PROTOCOL`), so that a later run knows it for its own. An
+//! entry that the administrator made permanent or managed stays as it is.
+//!
+//! A node that changes its hardware address without a word (RFC 5227 asks for one) would be lost
+//! until its entry expires, which takes Linux up to 45 s: of a node that is doubted, the address is
+//! asked for anew at once.
+//!
+//! Routes and entries are looked at again every [`REFRESH`], and when the wanted addresses change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use log::{info, warn};
+use rtnetlink::Handle;
+pub use rtnetlink::packet_route::neighbour::NeighbourState;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use super::neighbour_table::{self as table, Entry};
+use super::routes::{NextHop, gateways, next_hop};
+use super::{Interface, NetError, interfaces};
+
+/// How often routes and entries are looked at.
+pub const REFRESH: Duration = Duration::from_secs(5);
+
+/// A neighbour that is kept alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The interface that it is behind.
+    pub interface: String,
+    /// Its hardware address, where it is known.
+    pub mac: Option<[u8; 6]>,
+    /// The kernel's opinion of the entry.
+    pub state: NeighbourState,
+    /// Whether the kernel keeps it alive by itself.
+    pub managed: bool,
+}
+
+/// Keeps neighbours alive, in a task of its own. To drop it ends the task and leaves the entries.
+#[derive(Debug)]
+pub struct Neighbours {
+    /// `None`: give up all.
+    wanted: watch::Sender<Option<BTreeSet<Ipv4Addr>>>,
+    doubted: mpsc::UnboundedSender<Ipv4Addr>,
+    seen: Arc<Mutex<Vec<Neighbour>>>,
+    task: JoinHandle<()>,
+}
+
+impl Neighbours {
+    /// Does nothing before the first [`Neighbours::reconcile`]: until its interfaces are its own, a
+    /// balancer would take the entries of another one there for those of an earlier run.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(handle: Handle, interfaces: &[String]) -> Self {
+        let (wanted, receiver) = watch::channel(Some(BTreeSet::new()));
+        let (doubted, doubts) = mpsc::unbounded_channel();
+        let seen = Arc::default();
+        let keeper = Keeper {
+            handle,
+            interfaces: interfaces.to_vec(),
+            ours: BTreeSet::new(),
+            complaints: BTreeMap::new(),
+            failure: None,
+            seen: Arc::clone(&seen),
+        };
+        let task = tokio::spawn(keeper.run(receiver, doubts));
+        Self { wanted, doubted, seen, task }
+    }
+
+    /// Keeps the next hops to `addresses` and the gateways of the routes that leave by the
+    /// interfaces alive from now on, and no others.
+    pub fn reconcile(&self, addresses: &[Ipv4Addr]) {
+        self.wanted.send_replace(Some(addresses.iter().copied().collect()));
+    }
+
+    /// Has the hardware address of a node be asked for anew. A gateway's is left alone, since other
+    /// nodes answer through it, and so is an entry that is not ours.
+    pub fn doubt(&self, address: Ipv4Addr) {
+        // A keeper that has ended keeps nothing alive, and has said so.
+        let _ = self.doubted.send(address);
+    }
+
+    /// The neighbours that are kept alive, as of the last look.
+    pub fn snapshot(&self) -> Vec<Neighbour> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Removes all entries that were put there.
+    pub async fn remove_all(mut self) {
+        self.wanted.send_replace(None);
+        // A keeper that has panicked has nothing left to remove, and has said so.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Neighbours {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Keeper {
+    handle: Handle,
+    interfaces: Vec<String>,
+    /// Entries that are ours to remove.
+    ours: BTreeSet<NextHop>,
+    /// What was last said of an address: said once.
+    complaints: BTreeMap<Ipv4Addr, String>,
+    /// How the last look failed, if it did: said once.
+    failure: Option<String>,
+    seen: Arc<Mutex<Vec<Neighbour>>>,
+}
+
+impl Keeper {
+    async fn run(
+        mut self,
+        mut wanted: watch::Receiver<Option<BTreeSet<Ipv4Addr>>>,
+        mut doubts: mpsc::UnboundedReceiver<Ipv4Addr>,
+    ) {
+        if wanted.changed().await.is_err() {
+            return;
+        }
+        let mut ticks = tokio::time::interval(REFRESH);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                changed = wanted.changed() => if changed.is_err() { return },
+                // What is removed here is asked for below.
+                Some(address) = doubts.recv() => self.forget(address).await,
+            }
+            let addresses = wanted.borrow_and_update().clone();
+            let Some(addresses) = addresses else {
+                for hop in std::mem::take(&mut self.ours) {
+                    self.remove(hop).await;
+                }
+                return;
+            };
+            let failure = self.refresh(&addresses).await.err().map(|error| error.to_string());
+            if let Some(text) = failure.as_ref().filter(|_| failure != self.failure) {
+                warn!("{text}");
+            }
+            self.failure = failure;
+        }
+    }
+
+    async fn refresh(&mut self, addresses: &BTreeSet<Ipv4Addr>) -> Result<(), NetError> {
+        let links: BTreeMap<u32, Interface> =
+            interfaces(&self.handle).await?.into_iter().map(|link| (link.index, link)).collect();
+        let hops = self.hops(addresses, &links).await?;
+        let entries = table::entries(&self.handle).await?;
+
+        let mut outcome = Ok(());
+        for &hop in &hops {
+            match action(entries.get(&hop)) {
+                Action::Leave => {}
+                Action::Adopt => _ = self.ours.insert(hop),
+                Action::Ask => {
+                    let asked = table::manage(&self.handle, hop, &links[&hop.index].name).await;
+                    if asked.is_ok() {
+                        self.ours.insert(hop);
+                    }
+                    outcome = outcome.and(asked);
+                }
+            }
+        }
+        for hop in self.ours.difference(&hops).copied().collect::<Vec<_>>() {
+            self.ours.remove(&hop);
+            self.remove(hop).await;
+        }
+
+        let entries = table::entries(&self.handle).await?;
+        let seen = hops.iter().map(|hop| {
+            let entry = entries.get(hop);
+            Neighbour {
+                address: hop.address,
+                interface: links[&hop.index].name.clone(),
+                mac: entry.and_then(|entry| entry.mac),
+                state: entry.map_or(NeighbourState::None, |entry| entry.state),
+                managed: entry.is_some_and(|entry| entry.managed),
+            }
+        });
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen.collect();
+        outcome
+    }
+
+    async fn forget(&mut self, address: Ipv4Addr) {
+        let hop = self.ours.iter().find(|hop| hop.address == address).copied();
+        if let Some(hop) = hop {
+            self.ours.remove(&hop);
+            self.remove(hop).await;
+        }
+    }
+
+    async fn remove(&self, hop: NextHop) {
+        if let Err(error) = table::remove(&self.handle, hop).await {
+            warn!("{error}");
+        }
+    }
+
+    /// Next hops to `addresses` and the gateways of our interfaces, as far as they are found by ARP.
+    async fn hops(
+        &mut self,
+        addresses: &BTreeSet<Ipv4Addr>,
+        links: &BTreeMap<u32, Interface>,
+    ) -> Result<BTreeSet<NextHop>, NetError> {
+        let indices = links
+            .values()
+            .filter(|link| self.interfaces.contains(&link.name))
+            .map(|link| link.index)
+            .collect();
+        let mut hops = gateways(&self.handle, &indices).await?;
+        self.complaints.retain(|address, _| addresses.contains(address));
+        for &address in addresses {
+            let complaint = match next_hop(&self.handle, address).await {
+                Ok(Some(hop)) => {
+                    hops.insert(hop);
+                    links.get(&hop.index).filter(|link| !self.interfaces.contains(&link.name)).map(
+                        |link| {
+                            let name = &link.name;
+                            format!(
+                                "{address} is behind {name}, which is not in `interfaces`: lb does \
+                                 not see what it answers"
+                            )
+                        },
+                    )
+                }
+                Ok(None) => Some(format!("{address} is an address of this machine")),
+                Err(error) => Some(format!("{error}: add one, or correct the backend's address")),
+            };
+            self.complain(address, complaint);
+        }
+        hops.retain(|hop| links.get(&hop.index).is_some_and(|link| link.mac.is_some()));
+        Ok(hops)
+    }
+
+    /// Says what is wrong with an address, and that it is right again, once.
+    fn complain(&mut self, address: Ipv4Addr, complaint: Option<String>) {
+        let before = match &complaint {
+            Some(text) => self.complaints.insert(address, text.clone()),
+            None => self.complaints.remove(&address),
+        };
+        match (before, complaint) {
+            (before, Some(text)) if before.as_ref() != Some(&text) => warn!("{text}"),
+            (Some(_), None) => info!("{address} is on its way through our interfaces again"),
+            _ => {}
+        }
+    }
+}
+
+/// What is to be done about a neighbour that is to be kept alive.
+#[derive(Debug, PartialEq, Eq)]
+enum Action {
+    /// It is the administrator's, and does not expire.
+    Leave,
+    /// It is kept alive already.
+    Adopt,
+    /// The kernel is asked to keep it alive.
+    Ask,
+}
+
+fn action(entry: Option<&Entry>) -> Action {
+    match entry {
+        Some(Entry { state: NeighbourState::Permanent | NeighbourState::Noarp, .. }) => {
+            Action::Leave
+        }
+        Some(Entry { managed: true, marked, .. }) => {
+            if *marked {
+                Action::Adopt
+            } else {
+                Action::Leave
+            }
+        }
+        _ => Action::Ask,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_would_expire_is_asked_for() {
+        let with = |state, managed, marked| Entry { mac: None, state, managed, marked };
+        let of = |entry: Entry| action(Some(&entry));
+        assert_eq!(action(None), Action::Ask);
+        assert_eq!(of(with(NeighbourState::Reachable, false, false)), Action::Ask);
+        assert_eq!(of(with(NeighbourState::Failed, false, false)), Action::Ask);
+        assert_eq!(of(with(NeighbourState::Reachable, false, true)), Action::Ask, "no such flag");
+        assert_eq!(of(with(NeighbourState::Reachable, true, true)), Action::Adopt);
+        assert_eq!(of(with(NeighbourState::Failed, true, true)), Action::Adopt);
+        assert_eq!(of(with(NeighbourState::Reachable, true, false)), Action::Leave);
+        assert_eq!(of(with(NeighbourState::Permanent, false, false)), Action::Leave);
+        assert_eq!(of(with(NeighbourState::Noarp, false, false)), Action::Leave);
+    }
+}
