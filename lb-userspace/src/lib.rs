@@ -4,6 +4,10 @@
 //! (plain data) → map writes.
 
 pub mod config;
+pub mod control;
+pub mod desired;
 pub mod keepalive;
 pub mod maglev;
 pub mod net;
+pub mod report;
+pub mod state;

@@ -1,0 +1,126 @@
+//! The way from the admin socket to the daemon: requests in, snapshots out.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::report::{FlowRow, Snapshot};
+
+/// A backend of a service, written `SERVICE/BACKEND`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BackendName {
+    /// The service.
+    pub service: String,
+    /// The backend.
+    pub backend: String,
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.backend)
+    }
+}
+
+/// Text that is no `SERVICE/BACKEND`.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("\"{0}\" is not of the form SERVICE/BACKEND")]
+pub struct BadBackendName(String);
+
+impl FromStr for BackendName {
+    type Err = BadBackendName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((service, backend))
+                if !service.is_empty() && !backend.is_empty() && !backend.contains('/') =>
+            {
+                Ok(Self { service: service.to_owned(), backend: backend.to_owned() })
+            }
+            _ => Err(BadBackendName(text.to_owned())),
+        }
+    }
+}
+
+/// What an operator asks of one backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// No new flows; old ones stay, until the deadline if there is one.
+    Drain {
+        /// From now.
+        deadline: Option<Duration>,
+    },
+    /// Out at once; its flows are reset.
+    Suspend,
+    /// Back in.
+    Activate,
+    /// A new weight.
+    Weight(u32),
+}
+
+/// Why a request was not carried out; the state is as before.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Refused {
+    /// The request makes no sense as things are; the text says why.
+    #[error("{0}")]
+    Because(String),
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+/// A request to the daemon, with the way of its answer. Texts say what was done.
+#[derive(Debug)]
+pub enum Request {
+    /// What there is to show.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// All flows.
+    Flows(oneshot::Sender<Result<Vec<FlowRow>, Refused>>),
+    /// An order for one backend.
+    Order(BackendName, Order, oneshot::Sender<Result<String, Refused>>),
+    /// Read the config file again.
+    Reload(oneshot::Sender<Result<String, Refused>>),
+}
+
+/// Sends requests to the daemon.
+#[derive(Debug, Clone)]
+pub struct Handle(mpsc::Sender<Request>);
+
+impl Handle {
+    /// A handle, and where its requests arrive.
+    pub fn new() -> (Self, mpsc::Receiver<Request>) {
+        let (sender, receiver) = mpsc::channel(64);
+        (Self(sender), receiver)
+    }
+
+    /// What there is to show.
+    pub async fn snapshot(&self) -> Result<Snapshot, Refused> {
+        self.ask(Request::Snapshot).await
+    }
+
+    /// All flows.
+    pub async fn flows(&self) -> Result<Vec<FlowRow>, Refused> {
+        self.ask(Request::Flows).await?
+    }
+
+    /// Carries out an order for one backend.
+    pub async fn order(&self, name: BackendName, order: Order) -> Result<String, Refused> {
+        self.ask(|answer| Request::Order(name, order, answer)).await?
+    }
+
+    /// Reads the config file again.
+    pub async fn reload(&self) -> Result<String, Refused> {
+        self.ask(Request::Reload).await?
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Refused> {
+        let (sender, answer) = oneshot::channel();
+        self.0.send(request(sender)).await.map_err(|_| Refused::Stopping)?;
+        answer.await.map_err(|_| Refused::Stopping)
+    }
+}

@@ -1,0 +1,197 @@
+//! What the daemon tells of itself: the rows of `lb show`, and their JSON.
+//!
+//! Fields keep their names and meanings for ever; new ones may be added.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// `lb show summary`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Version of the daemon.
+    pub version: String,
+    /// Process of the daemon.
+    pub pid: u32,
+    /// Since the start.
+    pub uptime_seconds: u64,
+    /// The config file.
+    pub config: String,
+    /// Where the program is attached.
+    pub interfaces: Vec<InterfaceRow>,
+    /// How many services there are.
+    pub services: usize,
+    /// How many backends there are, those that drain after leaving the file included.
+    pub backends: usize,
+    /// How many of them take new connections.
+    pub backends_available: usize,
+    /// Proven connections.
+    pub active_flows: u64,
+    /// How many proven connections the table holds at most.
+    pub flow_capacity: u32,
+    /// Connections since the start.
+    pub new_flows: u64,
+    /// Connections that had their proof while the table was full, counted at each try.
+    pub refused_flows: u64,
+    /// Packets towards backends.
+    pub packets_in: u64,
+    /// Packets from backends.
+    pub packets_out: u64,
+    /// Bytes of IP packets towards backends.
+    pub bytes_in: u64,
+    /// Bytes of IP packets from backends.
+    pub bytes_out: u64,
+    /// Packets dropped by the datapath, whatever the reason.
+    pub dropped: u64,
+}
+
+/// One interface of `lb show summary`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceRow {
+    /// Its name.
+    pub name: String,
+    /// The XDP mode that is really on, as the kernel says: `native`, `generic`, `offload`, `none`.
+    pub xdp_mode: String,
+}
+
+/// One row of `lb show services`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRow {
+    /// Its name.
+    pub service: String,
+    /// Where clients connect to.
+    pub vip: Ipv4Addr,
+    /// Where clients connect to.
+    pub port: u16,
+    /// `tcp`.
+    pub protocol: String,
+    /// `nat`.
+    pub forwarding: String,
+    /// `up` while a backend takes new connections, else `down`.
+    pub state: String,
+    /// How many backends it has.
+    pub backends: usize,
+    /// How many of them take new connections.
+    pub backends_available: usize,
+    /// Proven connections.
+    pub active_flows: u64,
+    /// Connections since the start.
+    pub new_flows: u64,
+    /// Packets towards backends.
+    pub packets_in: u64,
+    /// Packets from backends.
+    pub packets_out: u64,
+    /// Bytes towards backends.
+    pub bytes_in: u64,
+    /// Bytes from backends.
+    pub bytes_out: u64,
+    /// Packets for the service that were dropped, whatever the reason.
+    pub dropped: u64,
+}
+
+/// One row of `lb show backends`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackendRow {
+    /// Its service.
+    pub service: String,
+    /// Its name.
+    pub backend: String,
+    /// Where it listens.
+    pub address: Ipv4Addr,
+    /// Where it listens.
+    pub port: u16,
+    /// Its weight now.
+    pub weight: u32,
+    /// `up`, `down`, `draining` or `suspended`.
+    pub state: String,
+    /// Why it is in that state.
+    pub reason: String,
+    /// How long it has been in that state.
+    pub since_seconds: u64,
+    /// Its part of the service's hash table, in percent.
+    pub share_percent: f64,
+    /// Proven connections.
+    pub active_flows: u64,
+    /// Connections given to it since it was added.
+    pub new_flows: u64,
+    /// Packets towards it.
+    pub packets_in: u64,
+    /// Packets from it.
+    pub packets_out: u64,
+    /// Bytes towards it.
+    pub bytes_in: u64,
+    /// Bytes from it.
+    pub bytes_out: u64,
+}
+
+/// One row of `lb show keepalives`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeepaliveRow {
+    /// The service.
+    pub service: String,
+    /// The backend.
+    pub backend: String,
+    /// What is asked.
+    pub address: Ipv4Addr,
+    /// What is asked.
+    pub port: u16,
+    /// `tcp` or `none`.
+    pub r#type: String,
+    /// `up` or `down`.
+    pub state: String,
+    /// The last result and its count, such as `tcp connect timed out, 3 of 3`.
+    pub result: String,
+    /// How long the last success took.
+    pub latency_ms: Option<f64>,
+    /// When the last check ended.
+    pub last_check_seconds: Option<f64>,
+    /// Checks since the start.
+    pub checks: u64,
+    /// Failed checks since the start.
+    pub failures: u64,
+}
+
+/// One row of `lb show flows`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FlowRow {
+    /// The service.
+    pub service: String,
+    /// The backend that has it.
+    pub backend: String,
+    /// The client's address.
+    pub client: Ipv4Addr,
+    /// The client's port.
+    pub client_port: u16,
+    /// `opening`, `established`, `closing` or `closed`.
+    pub state: String,
+    /// Since its last packet; exact to about a second.
+    pub idle_seconds: u64,
+}
+
+/// One row of `lb show drops`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DropRow {
+    /// The service, where the packet was for one.
+    pub service: Option<String>,
+    /// The outcome's name.
+    pub reason: String,
+    /// What was done: `dropped`, `passed` to the kernel, or `sent` by the kernel.
+    pub action: String,
+    /// How many.
+    pub packets: u64,
+}
+
+/// Everything that `lb show` prints but the flows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// `lb show summary`.
+    pub summary: Summary,
+    /// `lb show services`.
+    pub services: Vec<ServiceRow>,
+    /// `lb show backends`.
+    pub backends: Vec<BackendRow>,
+    /// `lb show keepalives`.
+    pub keepalives: Vec<KeepaliveRow>,
+    /// `lb show drops`.
+    pub drops: Vec<DropRow>,
+}

@@ -1,0 +1,189 @@
+//! One backend of a service.
+
+use std::{
+    net::SocketAddrV4,
+    time::{Duration, Instant},
+};
+
+use super::{Doomed, Transition};
+use crate::{
+    config,
+    control::{BackendName, Order},
+};
+
+/// How long a backend that has left the file is kept at least: connections that were opening
+/// have become proven by then, and are counted.
+const FORGET_AFTER: Duration = Duration::from_secs(10);
+
+/// The reason of a backend that was not heard of.
+const UNKNOWN: &str = "no keepalive has succeeded so far";
+
+/// What a backend is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It takes new flows.
+    Up,
+    /// Its keepalive fails, or has not succeeded so far.
+    Down,
+    /// It keeps its flows and takes no new ones.
+    Draining,
+    /// It is out, by an operator's order.
+    Suspended,
+}
+
+impl Status {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+/// What an operator wants of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Active,
+    Drain { deadline: Option<Instant>, passed: bool },
+    Suspend,
+}
+
+/// A backend.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    /// The datapath's name for it.
+    pub slot: u32,
+    /// Its name.
+    pub name: String,
+    /// Where it listens: its identity within its service.
+    pub address: SocketAddrV4,
+    /// Its weight now.
+    pub weight: u32,
+    /// Its weight in the file.
+    pub(super) file_weight: u32,
+    /// Since when it has its status.
+    pub since: Instant,
+    /// What its keepalive last decided.
+    pub(super) up: bool,
+    health_reason: String,
+    /// Whether its keepalive has decided since it is in the file.
+    decided: bool,
+    /// Whether it is in the file.
+    pub(super) listed: bool,
+    wish: Wish,
+}
+
+impl Backend {
+    pub(super) fn new(slot: u32, config: &config::Backend, now: Instant) -> Self {
+        Self {
+            slot,
+            name: config.name.clone(),
+            address: SocketAddrV4::new(config.address, config.port),
+            weight: config.weight,
+            file_weight: config.weight,
+            since: now,
+            up: false,
+            health_reason: UNKNOWN.to_owned(),
+            decided: false,
+            listed: true,
+            wish: Wish::Active,
+        }
+    }
+
+    /// What it is.
+    pub fn status(&self) -> Status {
+        match self.wish {
+            Wish::Suspend => Status::Suspended,
+            Wish::Drain { .. } => Status::Draining,
+            Wish::Active if !self.listed => Status::Draining,
+            Wish::Active if self.up => Status::Up,
+            Wish::Active => Status::Down,
+        }
+    }
+
+    /// Why.
+    pub fn reason(&self) -> String {
+        match self.wish {
+            Wish::Suspend => "suspended by the operator".to_owned(),
+            _ if !self.listed => "it left the config file".to_owned(),
+            Wish::Drain { passed: true, .. } => "the drain's deadline has passed".to_owned(),
+            Wish::Drain { deadline: Some(_), .. } => {
+                "drained by the operator, with a deadline".to_owned()
+            }
+            Wish::Drain { .. } => "drained by the operator".to_owned(),
+            Wish::Active => self.health_reason.clone(),
+        }
+    }
+
+    /// Whether it takes new flows.
+    pub(super) fn is_available(&self) -> bool {
+        self.status() == Status::Up && self.weight > 0
+    }
+
+    /// What the log has to tell when it changes: a first "down" is news, too.
+    pub(super) fn told(&self) -> (Status, bool) {
+        let status = self.status();
+        (status, self.decided && matches!(status, Status::Up | Status::Down))
+    }
+
+    /// Notes what its keepalive decided.
+    pub(super) fn hear(&mut self, up: bool, reason: &str) {
+        self.up = up;
+        self.decided = true;
+        reason.clone_into(&mut self.health_reason);
+    }
+
+    /// Notes whether it is in the file. While it was not, nobody asked how it was.
+    pub(super) fn list(&mut self, listed: bool) {
+        if listed && !self.listed {
+            self.up = false;
+            self.decided = false;
+            UNKNOWN.clone_into(&mut self.health_reason);
+        }
+        self.listed = listed;
+    }
+
+    pub(super) fn obey(&mut self, order: &Order, now: Instant) {
+        match *order {
+            Order::Drain { deadline } => {
+                let deadline = deadline.and_then(|deadline| now.checked_add(deadline));
+                self.wish = Wish::Drain { deadline, passed: false };
+            }
+            Order::Suspend => self.wish = Wish::Suspend,
+            Order::Activate => self.wish = Wish::Active,
+            Order::Weight(weight) => self.weight = weight,
+        }
+    }
+
+    /// True once, when the drain's deadline is over.
+    pub(super) fn deadline_passes(&mut self, now: Instant) -> bool {
+        match &mut self.wish {
+            Wish::Drain { deadline: Some(deadline), passed } if !*passed && now >= *deadline => {
+                *passed = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it may go as soon as it has no flows.
+    pub(super) fn is_forgotten(&self, now: Instant) -> bool {
+        !self.listed && now.saturating_duration_since(self.since) >= FORGET_AFTER
+    }
+
+    pub(super) fn doomed(&self) -> Doomed {
+        Doomed { slot: self.slot, address: self.address }
+    }
+
+    pub(super) fn transition(&self, service: &str) -> Transition {
+        Transition {
+            name: BackendName { service: service.to_owned(), backend: self.name.clone() },
+            address: self.address,
+            status: self.status(),
+            reason: self.reason(),
+        }
+    }
+}
