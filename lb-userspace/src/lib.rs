@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod control;
+pub mod datapath;
 pub mod desired;
 pub mod keepalive;
 pub mod maglev;
