@@ -3,8 +3,11 @@
 //! Control flows one way: the config file, keepalives and operators' orders → desired state
 //! (plain data) → map writes.
 
+pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod datapath;
 pub mod desired;
 pub mod keepalive;

@@ -1,0 +1,136 @@
+//! The open connections, bounded in number.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+
+/// Whether a connection's request is complete. Until then its place can be taken away.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asked(Arc<AtomicBool>);
+
+impl Asked {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The open connections, oldest first.
+#[derive(Debug)]
+pub(super) struct Connections {
+    most: usize,
+    open: VecDeque<(Asked, JoinHandle<()>)>,
+}
+
+impl Connections {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, open: VecDeque::with_capacity(most) }
+    }
+
+    /// Makes room for one more connection: where there is none, the oldest whose request is not
+    /// complete is closed. So clients that connect and say nothing never keep out one that asks.
+    /// `false` where every connection is being answered.
+    pub(super) fn make_room(&mut self) -> bool {
+        self.open.retain(|(_, task)| !task.is_finished());
+        if self.open.len() < self.most {
+            return true;
+        }
+        let silent = self.open.iter().position(|(asked, _)| !asked.is_set());
+        match silent.and_then(|oldest| self.open.remove(oldest)) {
+            Some((_, task)) => {
+                task.abort();
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn add(&mut self, asked: Asked, task: JoinHandle<()>) {
+        self.open.push_back((asked, task));
+    }
+
+    /// Closes all: at once where the request is not complete, the others when they are answered or
+    /// `grace` is over.
+    pub(super) async fn close(self, grace: Duration) {
+        let end = Instant::now() + grace;
+        for (asked, mut task) in self.open {
+            if !asked.is_set() || timeout_at(end, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    fn hanging(connections: &mut Connections) -> Asked {
+        let asked = Asked::default();
+        connections.add(asked.clone(), tokio::spawn(pending()));
+        asked
+    }
+
+    #[tokio::test]
+    async fn the_oldest_silent_one_goes_first() {
+        let mut connections = Connections::new(3);
+        let first = hanging(&mut connections);
+        let second = hanging(&mut connections);
+        hanging(&mut connections);
+        first.set();
+
+        assert!(connections.make_room());
+        assert_eq!(connections.open.len(), 2);
+        assert!(Arc::ptr_eq(&connections.open[0].0.0, &first.0), "the one that is answered stays");
+        assert!(!connections.open.iter().any(|(asked, _)| Arc::ptr_eq(&asked.0, &second.0)));
+    }
+
+    #[tokio::test]
+    async fn no_room_where_all_are_answered() {
+        let mut connections = Connections::new(2);
+        hanging(&mut connections).set();
+        hanging(&mut connections).set();
+        assert!(!connections.make_room());
+        assert_eq!(connections.open.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_leaves_room() {
+        let mut connections = Connections::new(1);
+        let asked = Asked::default();
+        asked.set();
+        let task = tokio::spawn(async {});
+        while !task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        connections.add(asked, task);
+        assert!(connections.make_room());
+        assert!(connections.open.is_empty());
+    }
+
+    #[tokio::test]
+    async fn closing_ends_within_the_grace() {
+        let mut connections = Connections::new(2);
+        hanging(&mut connections).set();
+        hanging(&mut connections);
+        let tasks: Vec<_> = connections.open.iter().map(|(_, task)| task.abort_handle()).collect();
+        connections.close(Duration::from_millis(20)).await;
+        tokio::task::yield_now().await;
+        assert!(tasks.iter().all(tokio::task::AbortHandle::is_finished));
+    }
+}

@@ -1,0 +1,87 @@
+//! Which flows to list.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::FlowRow;
+
+/// Which flows to list: those that match everything that is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowFilter {
+    /// Of this service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// On the backend of this name, in whatever service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// From this address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<Ipv4Addr>,
+    /// In this state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+}
+
+impl FlowFilter {
+    /// Whether `flow` is to be listed.
+    pub fn matches(&self, flow: &FlowRow) -> bool {
+        fn fits<T: PartialEq>(wanted: Option<&T>, found: &T) -> bool {
+            wanted.is_none_or(|wanted| wanted == found)
+        }
+        fits(self.service.as_ref(), &flow.service)
+            && fits(self.backend.as_ref(), &flow.backend)
+            && fits(self.client.as_ref(), &flow.client)
+            && fits(self.state.as_ref(), &flow.state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow() -> FlowRow {
+        FlowRow {
+            service: "csta".to_owned(),
+            backend: "imp1".to_owned(),
+            client: Ipv4Addr::new(10, 0, 0, 7),
+            client_port: 40_000,
+            state: "established".to_owned(),
+            idle_seconds: 3,
+        }
+    }
+
+    #[test]
+    fn everything_given_must_match() {
+        let all = FlowFilter {
+            service: Some("csta".to_owned()),
+            backend: Some("imp1".to_owned()),
+            client: Some(Ipv4Addr::new(10, 0, 0, 7)),
+            state: Some("established".to_owned()),
+        };
+        assert!(FlowFilter::default().matches(&flow()));
+        assert!(all.matches(&flow()));
+        for other in [
+            FlowFilter { service: Some("sip".to_owned()), ..all.clone() },
+            FlowFilter { backend: Some("imp2".to_owned()), ..all.clone() },
+            FlowFilter { client: Some(Ipv4Addr::new(10, 0, 0, 8)), ..all.clone() },
+            FlowFilter { state: Some("closed".to_owned()), ..all.clone() },
+        ] {
+            assert!(!other.matches(&flow()), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn survives_the_query_of_an_address() {
+        let filter = FlowFilter {
+            service: Some("a b&c".to_owned()),
+            client: Some(Ipv4Addr::new(10, 0, 0, 7)),
+            ..FlowFilter::default()
+        };
+        let query = serde_urlencoded::to_string(&filter).unwrap();
+        assert_eq!(query, "service=a+b%26c&client=10.0.0.7");
+        assert_eq!(serde_urlencoded::from_str::<FlowFilter>(&query).unwrap(), filter);
+        assert!(serde_urlencoded::from_str::<FlowFilter>("servise=csta").is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! The admin socket: how an operator and other programs ask the running daemon.
+//!
+//! HTTP/1.1 with JSON over a Unix socket that belongs to root alone, one request a connection:
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1/summary` | [`Summary`](crate::report::Summary) |
+//! | `GET /v1/services` | array of [`ServiceRow`](crate::report::ServiceRow) |
+//! | `GET /v1/backends` | array of [`BackendRow`](crate::report::BackendRow) |
+//! | `GET /v1/keepalives` | array of [`KeepaliveRow`](crate::report::KeepaliveRow) |
+//! | `GET /v1/drops` | array of [`DropRow`](crate::report::DropRow) |
+//! | `GET /v1/flows`, with a [`FlowFilter`] as query | array of [`FlowRow`](crate::report::FlowRow) |
+//! | `POST /v1/order` with an [`OrderBody`] | [`Done`] |
+//! | `POST /v1/reload` | [`Done`] |
+//!
+//! Whatever fails is answered with a fitting status and a [`Failure`].
+//!
+//! Nobody who talks to this socket can hold up the daemon or other clients: each connection has a
+//! task and time limits of its own ([`Limits`]), and the socket only sends requests through a
+//! [`Handle`](crate::control::Handle).
+
+mod client;
+mod connections;
+mod filter;
+mod routes;
+mod rows;
+mod server;
+mod socket;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::Order;
+
+pub use client::{Client, ClientError};
+pub use filter::FlowFilter;
+pub use server::{Limits, Server};
+pub use socket::AdminError;
+
+/// The longest deadline of a drain. Beyond it a deadline says nothing, and far beyond it a point
+/// in time cannot be computed.
+pub const MAX_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What is sent to `POST /v1/order`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderBody {
+    /// The service.
+    pub service: String,
+    /// Its backend.
+    pub backend: String,
+    /// What to do: `{"drain": {"deadline": {"secs": 60, "nanos": 0}}}`, `{"drain": {"deadline":
+    /// null}}`, `"suspend"`, `"activate"` or `{"weight": 3}`.
+    pub order: Order,
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// A sentence for people.
+    pub done: String,
+}
+
+/// Why nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A sentence for people.
+    pub error: String,
+}

@@ -1,0 +1,169 @@
+//! What each path of the admin socket answers.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{RawQuery, State},
+    http::{Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use hyper::body::Bytes;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Done, Failure, FlowFilter, MAX_DEADLINE, OrderBody, rows::Pieces};
+use crate::{
+    control::{BackendName, Handle, Order, Refused},
+    report::Snapshot,
+};
+
+/// A request that is not fulfilled.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    text: String,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        Self { status, text: text.into() }
+    }
+
+    fn bad(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, text)
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let status = match refused {
+            Refused::Because(_) => StatusCode::CONFLICT,
+            Refused::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, refused.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, one(&Failure { error: self.text })).into_response()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Daemon {
+    handle: Handle,
+    /// A list of all flows is large, and lives until its client has read it.
+    flow_lists: Arc<Semaphore>,
+}
+
+/// All routes. At most `flow_lists` lists of flows exist at a time.
+pub(super) fn router(handle: Handle, flow_lists: usize) -> Router {
+    let daemon = Daemon { handle, flow_lists: Arc::new(Semaphore::new(flow_lists)) };
+    Router::new()
+        .route("/v1/summary", get(summary))
+        .route("/v1/services", get(services))
+        .route("/v1/backends", get(backends))
+        .route("/v1/keepalives", get(keepalives))
+        .route("/v1/drops", get(drops))
+        .route("/v1/flows", get(flows))
+        .route("/v1/order", post(order))
+        .route("/v1/reload", post(reload))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(daemon)
+}
+
+async fn summary(State(daemon): State<Daemon>) -> Result<Response, Problem> {
+    Ok(one(&daemon.handle.snapshot().await?.summary))
+}
+
+async fn services(State(daemon): State<Daemon>) -> Result<Response, Problem> {
+    part(&daemon, |snapshot| snapshot.services).await
+}
+
+async fn backends(State(daemon): State<Daemon>) -> Result<Response, Problem> {
+    part(&daemon, |snapshot| snapshot.backends).await
+}
+
+async fn keepalives(State(daemon): State<Daemon>) -> Result<Response, Problem> {
+    part(&daemon, |snapshot| snapshot.keepalives).await
+}
+
+async fn drops(State(daemon): State<Daemon>) -> Result<Response, Problem> {
+    part(&daemon, |snapshot| snapshot.drops).await
+}
+
+async fn part<T>(daemon: &Daemon, of: fn(Snapshot) -> Vec<T>) -> Result<Response, Problem>
+where
+    T: Serialize + Send + 'static,
+{
+    Ok(many(of(daemon.handle.snapshot().await?).into_iter(), None))
+}
+
+async fn flows(
+    State(daemon): State<Daemon>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let filter: FlowFilter = serde_urlencoded::from_str(&query.unwrap_or_default())
+        .map_err(|error| Problem::bad(format!("the filter of the flows is wrong: {error}")))?;
+    let permit = daemon.flow_lists.try_acquire_owned().map_err(|_| {
+        let text = "too many lists of flows are being read: try again in a moment";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, text)
+    })?;
+    let flows = daemon.handle.flows().await?;
+    Ok(many(flows.into_iter().filter(move |flow| filter.matches(flow)), Some(permit)))
+}
+
+async fn order(State(daemon): State<Daemon>, body: Bytes) -> Result<Response, Problem> {
+    let OrderBody { service, backend, order } = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad(format!("the body is no order: {error}")))?;
+    if let Order::Drain { deadline: Some(deadline) } = order
+        && deadline > MAX_DEADLINE
+    {
+        return Err(Problem::bad("the deadline of a drain is at most 365 days"));
+    }
+    Ok(one(&Done { done: daemon.handle.order(BackendName { service, backend }, order).await? }))
+}
+
+async fn reload(State(daemon): State<Daemon>) -> Result<Response, Problem> {
+    Ok(one(&Done { done: daemon.handle.reload().await? }))
+}
+
+async fn unknown_path(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let text = format!("{} does not take {method}", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, text)
+}
+
+const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+
+fn one(value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            (JSON, text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// An array, written as the client reads it. `permit` is given back at its end.
+fn many<T>(
+    rows: impl Iterator<Item = T> + Send + 'static,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Response
+where
+    T: Serialize + 'static,
+{
+    let pieces = Pieces::new(rows).inspect(move |_| {
+        let _held = &permit;
+    });
+    (JSON, Body::from_stream(futures_util::stream::iter(pieces))).into_response()
+}

@@ -1,0 +1,264 @@
+//! What can be typed after `lb`.
+
+use std::{net::Ipv4Addr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    admin::{FlowFilter, MAX_DEADLINE},
+    config::{DEFAULT_ADMIN_SOCKET, MAX_WEIGHT, parse_duration},
+    control::BackendName,
+};
+
+/// A TCP load balancer for CSTA and SIP in the kernel's XDP hook.
+///
+/// `lb run` is the daemon. The other commands talk to a running daemon through its admin socket,
+/// which belongs to root; `lb check` needs neither.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lb",
+    version,
+    after_help = "\
+Examples:
+  lb check --config /etc/lb/lb.toml     is this file right?
+  lb run --config /etc/lb/lb.toml       balance until SIGTERM
+  lb show backends                      who is up, who gets what
+  lb drain csta/imp1 --deadline 30m     take a node out for maintenance
+  lb activate csta/imp1                 and back in
+
+Exit status: 0 done, 1 refused or failed with one line on stderr, 2 usage."
+)]
+pub(super) struct Args {
+    /// The admin socket of the daemon [default: /run/lb/lb.sock]
+    ///
+    /// Where the config of the daemon says `admin_socket`, it is that.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(super) socket: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+impl Args {
+    /// The socket to talk to.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| DEFAULT_ADMIN_SOCKET.into())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Balance: attach to the interfaces, run keepalives, answer on the admin socket
+    ///
+    /// SIGHUP reads the file again; a file that is wrong changes nothing. SIGTERM and SIGINT stop
+    /// and leave nothing behind. What happens is logged on stderr, a line per event; RUST_LOG
+    /// (error, warn, info, debug, trace) says how much.
+    #[command(after_help = "\
+Example:
+  lb run --config /etc/lb/lb.toml")]
+    Run(ConfigFile),
+
+    /// Say whether a config file is right, and what is wrong with it
+    ///
+    /// Prints every problem on a line of its own, as FILE:LINE: KEY: what is wrong. Needs no
+    /// daemon and changes nothing.
+    #[command(after_help = "\
+Example:
+  lb check --config lb.toml && lb reload")]
+    Check(ConfigFile),
+
+    /// Show what the daemon does: tables for people, --json for programs
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  lb show summary
+  lb show backends --json
+  lb show flows --service csta --state established --limit 20"
+    )]
+    Show(Show),
+
+    /// Give a backend no new flows; old ones stay
+    ///
+    /// With a deadline, the flows that are left when it is over are reset, on both sides.
+    #[command(after_help = "\
+Examples:
+  lb drain csta/imp1                    for as long as it takes
+  lb drain csta/imp1 --deadline 30m     the rest is reset after half an hour")]
+    Drain {
+        #[command(flatten)]
+        target: Target,
+        /// Reset what is left after this time, such as 90s, 30m or "1h 30m"
+        #[arg(long, value_name = "TIME", value_parser = deadline)]
+        deadline: Option<Duration>,
+    },
+
+    /// Take a backend out at once; its flows are reset
+    #[command(after_help = "\
+Example:
+  lb suspend csta/imp1                  `lb drain` does the same without breaking a call")]
+    Suspend(Target),
+
+    /// Bring a drained or suspended backend back in
+    ///
+    /// It gets new flows as soon as its keepalives succeed; no old flow moves.
+    #[command(after_help = "\
+Example:
+  lb activate csta/imp1")]
+    Activate(Target),
+
+    /// Change the weight of a backend: its part of the new flows against the others
+    ///
+    /// Old flows stay where they are. The config file is not changed.
+    #[command(after_help = "\
+Example:
+  lb weight csta/imp1 3                 three times the new flows of a backend of weight 1")]
+    Weight {
+        #[command(flatten)]
+        target: Target,
+        /// The new weight
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_WEIGHT)))]
+        weight: u32,
+    },
+
+    /// Have the daemon read its config file again
+    ///
+    /// A file that is wrong changes nothing. No flow moves; backends that left the file drain, the
+    /// flows of services that left it are reset.
+    #[command(after_help = "\
+Example:
+  lb check --config /etc/lb/lb.toml && lb reload")]
+    Reload,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ConfigFile {
+    /// The config file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Target {
+    /// The backend, as `lb show backends` prints it: csta/imp1
+    #[arg(value_name = "SERVICE/BACKEND")]
+    pub(super) name: BackendName,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Output {
+    /// JSON instead of a table; its fields keep their names and meanings
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Show {
+    /// The daemon, its interfaces, and the sums of everything
+    Summary(Output),
+    /// Services: VIP, state, backends, traffic
+    Services(Output),
+    /// Backends: state and its reason, weight, part of the hash, flows, traffic
+    Backends(Output),
+    /// Connections: which backend has which client
+    Flows(Flows),
+    /// Keepalives: what was asked last, and with what result
+    Keepalives(Output),
+    /// Packets that were not forwarded, by reason
+    Drops(Output),
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  lb show flows --backend imp1 --state established
+  lb show flows --client 10.0.0.7 --json")]
+pub(super) struct Flows {
+    #[command(flatten)]
+    pub(super) output: Output,
+    /// Only of this service
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Only on this backend
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    /// Only from this address
+    #[arg(long, value_name = "ADDRESS")]
+    client: Option<Ipv4Addr>,
+    /// Only in this state
+    #[arg(long)]
+    state: Option<FlowState>,
+    /// At most this many rows
+    #[arg(long, value_name = "N", conflicts_with = "json")]
+    pub(super) limit: Option<NonZeroUsize>,
+}
+
+impl Flows {
+    pub(super) fn filter(&self) -> FlowFilter {
+        let state = self.state.and_then(|state| state.to_possible_value());
+        FlowFilter {
+            service: self.service.clone(),
+            backend: self.backend.clone(),
+            client: self.client,
+            state: state.map(|state| state.get_name().to_owned()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FlowState {
+    Opening,
+    Established,
+    Closing,
+    Closed,
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    let deadline = parse_duration(text).map_err(|error| error.to_string())?;
+    if deadline.is_zero() {
+        return Err("a drain without time is `lb suspend`".to_owned());
+    }
+    if deadline > MAX_DEADLINE {
+        return Err("a deadline is at most 365 days".to_owned());
+    }
+    Ok(deadline)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_the_default_socket() {
+        let help = Args::command().render_help().to_string();
+        assert!(help.contains(&format!("[default: {DEFAULT_ADMIN_SOCKET}]")), "{help}");
+    }
+
+    #[test]
+    fn no_help_is_wider_than_a_terminal() {
+        fn check(command: &mut clap::Command) {
+            let help = command.render_long_help().to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 100, "{line}");
+            }
+            command.get_subcommands_mut().for_each(check);
+        }
+        check(&mut Args::command().term_width(100));
+    }
+
+    #[test]
+    fn deadlines_are_neither_nothing_nor_for_ever() {
+        assert_eq!(deadline("30m"), Ok(Duration::from_secs(1800)));
+        assert_eq!(deadline("365days"), Ok(MAX_DEADLINE));
+        assert!(deadline("0s").unwrap_err().contains("suspend"));
+        assert!(deadline("366days").unwrap_err().contains("365 days"));
+        assert!(deadline("soon").is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! Does what the command line asks for.
+
+use std::{
+    io::{self, Write},
+    num::NonZeroUsize,
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::{CommandFactory, error::ErrorKind};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde::de::DeserializeOwned;
+use tokio::runtime;
+
+use super::{
+    args::{Args, Command, Flows, Output, Show},
+    logging, tables,
+};
+use crate::{admin::Client, config::Config, control::Order, daemon};
+
+/// Threads of the daemon: it waits for timers and sockets, and needs no more on a larger machine.
+const DAEMON_THREADS: usize = 2;
+
+/// Carries out one command.
+///
+/// # Errors
+/// Whatever keeps the command from being carried out, except a config file that `check` refuses:
+/// that is printed.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let client = Client::new(args.socket());
+    let named = args.socket.is_some();
+    match args.command {
+        Command::Run(_) | Command::Check(_) if named => no_socket_here(),
+        Command::Run(file) => balance(&file.config),
+        Command::Check(file) => check(&file.config),
+        Command::Show(what) => on_one_thread(show(&client, what)),
+        Command::Drain { target, deadline } => {
+            on_one_thread(say(client.order(target.name, Order::Drain { deadline })))
+        }
+        Command::Suspend(target) => on_one_thread(say(client.order(target.name, Order::Suspend))),
+        Command::Activate(target) => on_one_thread(say(client.order(target.name, Order::Activate))),
+        Command::Weight { target, weight } => {
+            on_one_thread(say(client.order(target.name, Order::Weight(weight))))
+        }
+        Command::Reload => on_one_thread(say(client.reload())),
+    }
+}
+
+fn no_socket_here() -> ! {
+    let text = "--socket is for commands to a running daemon; \
+                the daemon's own socket is `admin_socket` in its config file";
+    Args::command().error(ErrorKind::ArgumentConflict, text).exit()
+}
+
+fn balance(config: &Path) -> anyhow::Result<ExitCode> {
+    logging::start();
+    raise_open_files();
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(DAEMON_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start the daemon's threads")?;
+    runtime.block_on(daemon::run(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Each keepalive and each admin client takes a descriptor, and the usual soft limit is 1,024.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        log::warn!("cannot raise the limit of open files: {errno}");
+    }
+}
+
+fn check(path: &Path) -> anyhow::Result<ExitCode> {
+    match Config::load(path) {
+        Ok(_) => {
+            print(format!("{} is right\n", path.display()).as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(problems) => {
+            eprintln!("{problems}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn show(client: &Client, what: Show) -> anyhow::Result<()> {
+    match what {
+        Show::Summary(output) => part(client, "summary", &output, tables::summary).await,
+        Show::Services(output) => {
+            part(client, "services", &output, |rows: &Vec<_>| tables::services(rows)).await
+        }
+        Show::Backends(output) => {
+            part(client, "backends", &output, |rows: &Vec<_>| tables::backends(rows)).await
+        }
+        Show::Keepalives(output) => {
+            part(client, "keepalives", &output, |rows: &Vec<_>| tables::keepalives(rows)).await
+        }
+        Show::Drops(output) => {
+            part(client, "drops", &output, |rows: &Vec<_>| tables::drops(rows)).await
+        }
+        Show::Flows(wanted) => flows(client, &wanted).await,
+    }
+}
+
+async fn part<T: DeserializeOwned>(
+    client: &Client,
+    what: &str,
+    output: &Output,
+    table: impl FnOnce(&T) -> String,
+) -> anyhow::Result<()> {
+    let answer = client.show(what).await?;
+    if output.json {
+        // As the daemon said it: what it says beyond what this program knows is kept.
+        return print(&answer);
+    }
+    print(table(&client.understand(&answer)?).as_bytes())
+}
+
+async fn flows(client: &Client, wanted: &Flows) -> anyhow::Result<()> {
+    let answer = client.flows(&wanted.filter()).await?;
+    if wanted.output.json {
+        return print(&answer);
+    }
+    let rows: Vec<_> = client.understand(&answer)?;
+    print(tables::flows(&rows, wanted.limit.map(NonZeroUsize::get)).as_bytes())
+}
+
+async fn say<E: Into<anyhow::Error>>(
+    done: impl Future<Output = Result<String, E>>,
+) -> anyhow::Result<()> {
+    let done = done.await.map_err(Into::into)?;
+    print(format!("{done}\n").as_bytes())
+}
+
+fn on_one_thread(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    let runtime =
+        runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(task)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes to stdout. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to stdout"),
+    }
+}

@@ -1,0 +1,44 @@
+//! The command `lb`, for the daemon and for its operator.
+//!
+//! `args` says what can be typed, `commands` does it, `tables` makes the answers readable with
+//! `units` and `layout`.
+
+mod args;
+mod commands;
+mod layout;
+mod logging;
+mod tables;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Runs what the command line asks for. Exit status: 0 done, 1 refused or failed, 2 usage.
+pub fn main() -> ExitCode {
+    let args = args::Args::parse();
+    match commands::run(args) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lb: {}", one_line(&format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line() {
+        let error = anyhow!("line 1\n  line 2\n\nline 3\n").context("cannot read lb.toml");
+        assert_eq!(one_line(&format!("{error:#}")), "cannot read lb.toml: line 1; line 2; line 3");
+    }
+}

@@ -1,0 +1,142 @@
+//! Carries out what the state machine decided.
+
+use std::{collections::HashMap, net::Ipv4Addr, time::Instant};
+
+use log::{error, info, warn};
+use tokio::sync::oneshot;
+
+use super::{Daemon, removal::Removed};
+use crate::{
+    config::format_duration,
+    control::{BackendName, Order, Refused},
+    datapath::now_ticks,
+    report::FlowRow,
+    state::{Effects, Status},
+};
+
+impl Daemon {
+    /// Logs, writes the maps, and then has flows removed and reset: in this order no new flow gets
+    /// where the old ones are removed.
+    pub(super) fn carry_out(&mut self, effects: Effects) {
+        for transition in &effects.transitions {
+            match transition.status {
+                Status::Down => {
+                    warn!("{transition}");
+                    self.neighbours.doubt(*transition.address.ip());
+                }
+                _ => info!("{transition}"),
+            }
+        }
+        self.doomed.add(&effects);
+        self.follow_state();
+    }
+
+    /// Makes maps, keepalives and neighbours what the state says.
+    pub(super) fn follow_state(&mut self) {
+        let desired = self.state.desired();
+        match self.datapath.apply(&desired) {
+            Ok(()) => self.removals.start(std::mem::take(&mut self.doomed), self.datapath.flows()),
+            Err(error) => {
+                error!("{error}; trying again");
+                self.behind = true;
+            }
+        }
+        self.keepalives.reconcile(&self.state.targets());
+        let backends: Vec<Ipv4Addr> =
+            desired.backends.iter().map(|backend| *backend.address.ip()).collect();
+        self.neighbours.reconcile(&backends);
+    }
+
+    /// Lets time pass for the state machine.
+    pub(super) fn pass_time(&mut self) {
+        let counts = match self.datapath.counts() {
+            Ok(counts) => counts,
+            Err(error) => {
+                error!("{error}");
+                return;
+            }
+        };
+        let flows = self.datapath.flows();
+        let effects = self.state.tick(Instant::now(), |slot| {
+            counts.backends.get(&slot).map_or(0, |counters| flows.active(slot, counters))
+        });
+        if effects != Effects::default() {
+            self.carry_out(effects);
+        }
+    }
+
+    /// The flows of some backends are gone.
+    pub(super) fn removed(&mut self, done: Removed) {
+        done.log();
+        match done.into_freed() {
+            Ok(freed) => self.state.vacated(&freed),
+            Err(again) => {
+                self.doomed.join(again);
+                self.behind = true;
+            }
+        }
+    }
+
+    /// Removes what is over from the flow table, beside everything else.
+    pub(super) fn start_sweep(&mut self) {
+        if self.sweep.as_ref().is_some_and(|sweep| !sweep.is_finished()) {
+            return;
+        }
+        let flows = self.datapath.flows();
+        let capacity = self.config.flow_capacity;
+        self.sweep = Some(tokio::task::spawn_blocking(move || {
+            let swept =
+                flows.sweep(now_ticks()).and_then(|()| flows.relieve(capacity, now_ticks()));
+            match swept {
+                Ok(0) => {}
+                Ok(removed) => warn!(
+                    "the flow table is nearly full ({capacity} flows): the {removed} that were idle \
+                     for longest are no longer sure of their place; raise flow_capacity"
+                ),
+                Err(error) => error!("{error}"),
+            }
+        }));
+    }
+
+    /// Lists the flow table, beside everything else.
+    pub(super) fn list_flows(&self, answer: oneshot::Sender<Result<Vec<FlowRow>, Refused>>) {
+        let names: HashMap<u32, (String, String)> = self
+            .state
+            .services()
+            .iter()
+            .flat_map(|service| {
+                service
+                    .backends
+                    .iter()
+                    .map(|backend| (backend.slot, (service.name.clone(), backend.name.clone())))
+            })
+            .collect();
+        let flows = self.datapath.flows();
+        tokio::task::spawn_blocking(move || {
+            let now = now_ticks();
+            let mut rows = Vec::new();
+            let listed = flows.for_each(|key, flow| {
+                // A flow of a backend that went meanwhile is about to go.
+                if let Some((service, backend)) = names.get(&flow.backend) {
+                    rows.push(FlowRow::new(service, backend, key, flow, now));
+                }
+            });
+            let rows = listed.map(|()| rows).map_err(|error| Refused::Because(error.to_string()));
+            let _ = answer.send(rows);
+        });
+    }
+}
+
+/// What an order did, in a sentence for its operator and the log.
+pub(super) fn describe(name: &BackendName, order: &Order) -> String {
+    match order {
+        Order::Drain { deadline: None } => format!("{name} drains: no new flows, old ones stay"),
+        Order::Drain { deadline: Some(deadline) } => format!(
+            "{name} drains: no new flows, old ones stay for {}, then they are reset",
+            format_duration(*deadline)
+        ),
+        Order::Suspend => format!("{name} is suspended: no new flows, old ones are reset"),
+        Order::Activate => format!("{name} is active: it takes new flows while it is up"),
+        Order::Weight(weight) => format!("{name} has weight {weight}"),
+    }
+}

@@ -1,0 +1,344 @@
+//! The daemon: brings everything up, feeds events to the state machine, has its decisions
+//! carried out, and leaves nothing behind.
+
+mod carry_out;
+mod removal;
+mod signals;
+mod snapshot;
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use log::{error, info, warn};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::{
+    admin,
+    config::{Config, XdpMode},
+    control::{Handle, Refused, Request},
+    datapath::{Datapath, Mode, Resetter},
+    keepalive::{self, Keepalives},
+    net::{self, Forwarding, Neighbours, VipAddresses},
+    report::InterfaceRow,
+    state::State,
+};
+use removal::{Removal, Removals};
+use signals::{Signal, Signals};
+
+/// How often time passes for the state machine.
+const TICK: Duration = Duration::from_secs(1);
+/// How long resets that are under way may hold up the end.
+const LAST_RESETS: Duration = Duration::from_secs(5);
+/// How often flows that ended are looked for, in ticks.
+const SWEEP_EVERY: u64 = 10;
+/// How often the VIPs' addresses are looked at, in ticks.
+const CHECK_VIPS_EVERY: u64 = 5;
+
+/// Everything that runs.
+struct Daemon {
+    config_path: PathBuf,
+    config: Config,
+    started: Instant,
+    state: State,
+    datapath: Datapath,
+    netlink: net::Handle,
+    vips: VipAddresses,
+    forwarding: Forwarding,
+    neighbours: Neighbours,
+    keepalives: Keepalives,
+    /// The XDP modes that are really on, as last read.
+    modes: Vec<InterfaceRow>,
+    /// Something could not be written: the next tick tries again.
+    behind: bool,
+    /// Flows to be removed when the maps are written.
+    doomed: Removal,
+    removals: Removals,
+    ticks: u64,
+    sweep: Option<JoinHandle<()>>,
+}
+
+/// Runs the balancer that the file describes, until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Where it cannot start; what was done until then is undone.
+pub async fn run(config_path: &Path) -> anyhow::Result<()> {
+    let config = Config::load(config_path)?;
+    let signals = Signals::catch().context("cannot catch signals")?;
+    let server = admin::Server::bind(&config.admin_socket)?;
+    let (handle, requests) = Handle::new();
+    let (events_in, events) = mpsc::channel(1024);
+
+    let mut daemon = Daemon::prepare(config_path, config, events_in)?;
+    let outcome = match daemon.start().await {
+        Ok(()) => daemon.serve(server, handle, requests, events, signals).await,
+        Err(error) => Err(error),
+    };
+    daemon.stop().await;
+    outcome
+}
+
+impl Daemon {
+    /// Loads the program. Nothing that outlives this process is touched.
+    fn prepare(
+        config_path: &Path,
+        config: Config,
+        events: mpsc::Sender<keepalive::Event>,
+    ) -> anyhow::Result<Self> {
+        let mut state = State::default();
+        state.reload(&config, Instant::now())?;
+        let mut datapath = Datapath::load(config.flow_capacity)?;
+        datapath.apply(&state.desired())?;
+        let netlink = net::connect()?;
+        Ok(Self {
+            config_path: config_path.to_owned(),
+            started: Instant::now(),
+            state,
+            datapath,
+            vips: VipAddresses::new(netlink.clone(), &config.interfaces),
+            forwarding: Forwarding::default(),
+            // The kernel lists for one asker at a time on each socket: this one has its own.
+            neighbours: Neighbours::start(net::connect()?, &config.interfaces),
+            keepalives: Keepalives::new(events),
+            netlink,
+            config,
+            modes: Vec::new(),
+            behind: false,
+            doomed: Removal::default(),
+            removals: Removals::new(Resetter::open()?),
+            ticks: 0,
+            sweep: None,
+        })
+    }
+
+    /// The VIPs come last: from then on clients find us, and everything has to be in place.
+    async fn start(&mut self) -> anyhow::Result<()> {
+        self.forwarding.enable(&self.config.interfaces)?;
+        let handoffs = self.datapath.take_handoffs()?;
+        tokio::spawn(async move {
+            if let Err(error) = handoffs.run().await {
+                error!("packets for the kernel to send are no longer taken: {error}");
+            }
+        });
+        let wanted = match self.config.xdp_mode {
+            XdpMode::Auto => Mode::Auto,
+            XdpMode::Native => Mode::Native,
+            XdpMode::Generic => Mode::Generic,
+        };
+        self.datapath.attach(&self.config.interfaces, wanted)?;
+        self.modes = self.read_modes().await?;
+        for row in &self.modes {
+            if !matches!(row.xdp_mode.as_str(), "native" | "generic") {
+                bail!("interface {} says \"{}\" of its XDP program", row.name, row.xdp_mode);
+            }
+            info!("{}: XDP is on, {}", row.name, row.xdp_mode);
+        }
+        self.state.begin(Instant::now());
+        self.follow_state();
+        self.place_vips().await?;
+        Ok(())
+    }
+
+    async fn serve(
+        &mut self,
+        server: admin::Server,
+        handle: Handle,
+        mut requests: mpsc::Receiver<Request>,
+        mut events: mpsc::Receiver<keepalive::Event>,
+        mut signals: Signals,
+    ) -> anyhow::Result<()> {
+        let (stop_server, stopped) = oneshot::channel::<()>();
+        let mut server = tokio::spawn(server.serve(handle, async {
+            // A dropped sender stops it as well.
+            let _ = stopped.await;
+        }));
+        let mut serves = true;
+        info!(
+            "balancing {} over {}; admin socket {}",
+            count(self.state.services().len(), "service"),
+            count(self.state.desired().backends.len(), "backend"),
+            self.config.admin_socket.display()
+        );
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Stop(name) => {
+                        info!("{name}: stopping");
+                        break;
+                    }
+                    Signal::Reload => match self.reload().await {
+                        Ok(done) => info!("SIGHUP: {done}"),
+                        Err(refused) => error!("SIGHUP: {refused}"),
+                    },
+                },
+                Some(event) = events.recv() => {
+                    let effects = self.state.keepalive(&event, Instant::now());
+                    self.carry_out(effects);
+                }
+                Some(request) = requests.recv() => self.answer(request).await,
+                Some(done) = self.removals.next() => self.removed(done),
+                ended = &mut server, if serves => {
+                    serves = false;
+                    error!("the admin socket no longer answers: {ended:?}; balancing goes on");
+                }
+                _ = tick.tick() => self.tick().await,
+            }
+        }
+        drop(stop_server);
+        if serves {
+            server.await.context("the admin socket's task ended")?.context("the admin socket")?;
+        }
+        Ok(())
+    }
+
+    /// In an order in which no packet meets a half of us: first nobody finds us, then the
+    /// program goes.
+    async fn stop(mut self) {
+        if let Err(error) = self.vips.remove_all().await {
+            warn!("{error}");
+        }
+        self.neighbours.remove_all().await;
+        let told = async {
+            while let Some(done) = self.removals.next().await {
+                done.log();
+            }
+        };
+        if timeout(LAST_RESETS, told).await.is_err() {
+            warn!("some flows could not be told of their end in time");
+        }
+        if let Some(sweep) = self.sweep {
+            // It holds the flow table.
+            let _ = sweep.await;
+        }
+        drop(self.datapath);
+        self.forwarding.restore();
+        info!("stopped; nothing is left behind");
+    }
+
+    async fn answer(&mut self, request: Request) {
+        // Whoever asked may be gone: then nobody misses the answer.
+        match request {
+            Request::Snapshot(answer) => {
+                let _ = answer.send(self.snapshot());
+            }
+            Request::Flows(answer) => self.list_flows(answer),
+            Request::Order(name, order, answer) => {
+                let done = self.state.order(&name, &order, Instant::now()).map(|effects| {
+                    let said = carry_out::describe(&name, &order);
+                    info!("{said}");
+                    self.carry_out(effects);
+                    said
+                });
+                let _ = answer.send(done);
+            }
+            Request::Reload(answer) => {
+                let done = self.reload().await;
+                match &done {
+                    Ok(said) => info!("{said}"),
+                    Err(refused) => error!("{refused}"),
+                }
+                let _ = answer.send(done);
+            }
+        }
+    }
+
+    /// Reads the config file again; where it is wrong, nothing changes.
+    async fn reload(&mut self) -> Result<String, Refused> {
+        let refuse = |why: String| Refused::Because(format!("nothing was changed: {why}"));
+        let config = Config::load(&self.config_path).map_err(|error| refuse(error.to_string()))?;
+        if let Some(key) = needs_restart(&self.config, &config) {
+            return Err(refuse(format!("a new value of `{key}` needs a restart of lb")));
+        }
+        let effects = self
+            .state
+            .reload(&config, Instant::now())
+            .map_err(|error| refuse(error.to_string()))?;
+        self.config = config;
+        self.carry_out(effects);
+        let lack = match self.place_vips().await {
+            Ok(()) => String::new(),
+            Err(error) => format!("; {error}, trying again"),
+        };
+        Ok(format!(
+            "reloaded {}: {}, {}{lack}",
+            self.config_path.display(),
+            count(self.config.services.len(), "service"),
+            count(
+                self.config.services.iter().map(|service| service.backends.len()).sum(),
+                "backend"
+            )
+        ))
+    }
+
+    async fn tick(&mut self) {
+        self.ticks += 1;
+        if std::mem::take(&mut self.behind) {
+            self.follow_state();
+        }
+        if self.ticks.is_multiple_of(CHECK_VIPS_EVERY) {
+            if let Err(error) = self.place_vips().await {
+                error!("{error}; trying again");
+            }
+            match self.read_modes().await {
+                Ok(modes) => self.modes = modes,
+                Err(error) => error!("{error}"),
+            }
+        }
+        self.pass_time();
+        if self.ticks.is_multiple_of(SWEEP_EVERY) {
+            self.start_sweep();
+        }
+    }
+
+    /// Also puts a VIP there again that somebody has taken away.
+    async fn place_vips(&mut self) -> Result<(), net::NetError> {
+        let vips = self.vips_of_state();
+        self.vips.reconcile(&vips).await
+    }
+
+    async fn read_modes(&self) -> Result<Vec<InterfaceRow>, net::NetError> {
+        let mut modes = Vec::new();
+        for attachment in self.datapath.attachments() {
+            let mode = net::xdp_mode(&self.netlink, &attachment.interface).await?;
+            modes.push(InterfaceRow {
+                name: attachment.interface.clone(),
+                xdp_mode: mode.as_str().to_owned(),
+            });
+        }
+        Ok(modes)
+    }
+
+    fn vips_of_state(&self) -> Vec<Ipv4Addr> {
+        let mut vips: Vec<Ipv4Addr> =
+            self.state.services().iter().map(|service| *service.vip.ip()).collect();
+        vips.sort_unstable();
+        vips.dedup();
+        vips
+    }
+}
+
+/// The first key whose change a running daemon cannot follow.
+fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
+    [
+        ("interfaces", old.interfaces != new.interfaces),
+        ("xdp_mode", old.xdp_mode != new.xdp_mode),
+        ("flow_capacity", old.flow_capacity != new.flow_capacity),
+        ("admin_socket", old.admin_socket != new.admin_socket),
+    ]
+    .into_iter()
+    .find_map(|(key, changed)| changed.then_some(key))
+}
+
+/// "1 service", "2 services".
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,122 @@
+//! Removes the flows of backends, and tells both ends: beside everything else, since a large table
+//! takes a while.
+
+use std::{collections::HashMap, net::SocketAddrV4, sync::Arc};
+
+use log::{error, info, warn};
+use tokio::task::JoinSet;
+
+use super::count;
+use crate::{
+    datapath::{DatapathError, FlowTable, Resetter},
+    state::Effects,
+};
+
+/// Backends whose flows are to be removed.
+#[derive(Default)]
+pub(super) struct Removal {
+    /// Slots whose flows are reset, and where their backends listen.
+    reset: HashMap<u32, SocketAddrV4>,
+    /// Slots that are to be free afterwards.
+    released: Vec<u32>,
+}
+
+impl Removal {
+    /// Also those of another one.
+    pub(super) fn join(&mut self, other: Self) {
+        self.reset.extend(other.reset);
+        self.released.extend(other.released);
+    }
+
+    /// Also those of `effects`.
+    pub(super) fn add(&mut self, effects: &Effects) {
+        self.reset.extend(effects.reset.iter().map(|doomed| (doomed.slot, doomed.address)));
+        self.released.extend(&effects.released);
+    }
+
+    /// How many flows were reset on both sides, and how many could not be told.
+    fn run(
+        &self,
+        flows: &FlowTable,
+        resetter: &Resetter,
+    ) -> (usize, usize, Result<(), DatapathError>) {
+        let (mut told, mut untold) = (0, 0);
+        let outcome = flows.remove(
+            |flow| self.reset.contains_key(&flow.backend) || self.released.contains(&flow.backend),
+            |key, flow| {
+                let Some(backend) = self.reset.get(&flow.backend) else { return };
+                match resetter.reset(key, flow, *backend) {
+                    Ok(()) => told += 1,
+                    Err(_) => untold += 1,
+                }
+            },
+        );
+        if outcome.is_ok() {
+            for slot in &self.released {
+                flows.forget_removed(*slot);
+            }
+        }
+        (told, untold, outcome)
+    }
+}
+
+/// What came of a [`Removal`].
+pub(super) struct Removed {
+    removal: Removal,
+    told: usize,
+    untold: usize,
+    outcome: Result<(), DatapathError>,
+}
+
+impl Removed {
+    /// The slots that are free now; where it failed, what is to be tried again.
+    pub(super) fn into_freed(self) -> Result<Vec<u32>, Removal> {
+        if self.outcome.is_ok() { Ok(self.removal.released) } else { Err(self.removal) }
+    }
+
+    pub(super) fn log(&self) {
+        if self.told > 0 {
+            info!("reset {} on both sides", count(self.told, "flow"));
+        }
+        if self.untold > 0 {
+            warn!("{} could not be told of their end", count(self.untold, "flow"));
+        }
+        if let Err(error) = &self.outcome {
+            error!("flows could not be removed: {error}");
+        }
+    }
+}
+
+/// The removals under way.
+pub(super) struct Removals {
+    resetter: Arc<Resetter>,
+    tasks: JoinSet<Removed>,
+}
+
+impl Removals {
+    pub(super) fn new(resetter: Resetter) -> Self {
+        Self { resetter: Arc::new(resetter), tasks: JoinSet::new() }
+    }
+
+    /// Begins one, if there is something to remove.
+    pub(super) fn start(&mut self, removal: Removal, flows: FlowTable) {
+        if removal.reset.is_empty() && removal.released.is_empty() {
+            return;
+        }
+        let resetter = Arc::clone(&self.resetter);
+        self.tasks.spawn_blocking(move || {
+            let (told, untold, outcome) = removal.run(&flows, &resetter);
+            Removed { removal, told, untold, outcome }
+        });
+    }
+
+    /// The next one that has ended; nothing where none is under way.
+    pub(super) async fn next(&mut self) -> Option<Removed> {
+        loop {
+            match self.tasks.join_next().await? {
+                Ok(removed) => return Some(removed),
+                Err(error) => error!("a removal of flows ended early: {error}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What there is to show, put together.
+
+use std::{collections::HashMap, net::Ipv4Addr, process};
+
+use lb_common::{Action, BackendCounters, Flow, FlowKey, NO_SERVICE};
+use log::error;
+
+use super::Daemon;
+use crate::{
+    config::KeepaliveKind,
+    datapath::{Counts, FlowTable},
+    keepalive::Check,
+    report::{BackendRow, DropRow, FlowRow, KeepaliveRow, ServiceRow, Snapshot, Summary},
+    state::{Backend, Service},
+};
+
+/// The outcome of a packet that was handed to the kernel, and that it did not send.
+const HANDOFF_FAILED: &str = "handoff_failed";
+
+/// Ticks are 2^30 ns.
+const TICK_SECONDS: f64 = (1u64 << lb_common::TICK_SHIFT) as f64 / 1e9;
+
+impl Daemon {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let counts = self.datapath.counts().unwrap_or_else(|error| {
+            error!("{error}");
+            Counts::default()
+        });
+        let flows = self.datapath.flows();
+        let dropped = dropped_by_service(&counts);
+        let mut services = Vec::new();
+        let mut backends = Vec::new();
+        for service in self.state.services() {
+            let rows: Vec<BackendRow> = service
+                .backends
+                .iter()
+                .map(|backend| self.backend_row(service, backend, &counts, &flows))
+                .collect();
+            services.push(service_row(service, &rows, &dropped));
+            backends.extend(rows);
+        }
+        Snapshot {
+            summary: self.summary(&services, &dropped, &counts),
+            services,
+            backends,
+            keepalives: self.keepalives.snapshot().into_iter().map(keepalive_row).collect(),
+            drops: self.drop_rows(&counts),
+        }
+    }
+
+    fn summary(
+        &self,
+        services: &[ServiceRow],
+        dropped: &HashMap<u32, u64>,
+        counts: &Counts,
+    ) -> Summary {
+        let sum = |of: fn(&ServiceRow) -> u64| services.iter().map(of).sum();
+        Summary {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            config: self.config_path.display().to_string(),
+            interfaces: self.modes.clone(),
+            services: services.len(),
+            backends: services.iter().map(|service| service.backends).sum(),
+            backends_available: services.iter().map(|service| service.backends_available).sum(),
+            active_flows: sum(|service| service.active_flows),
+            flow_capacity: self.config.flow_capacity,
+            new_flows: sum(|service| service.new_flows),
+            refused_flows: counts.backends.values().map(|counters| counters.flows_refused).sum(),
+            packets_in: sum(|service| service.packets_in),
+            packets_out: sum(|service| service.packets_out),
+            bytes_in: sum(|service| service.bytes_in),
+            bytes_out: sum(|service| service.bytes_out),
+            dropped: dropped.values().sum::<u64>() + counts.handoffs_failed,
+        }
+    }
+
+    fn backend_row(
+        &self,
+        service: &Service,
+        backend: &Backend,
+        counts: &Counts,
+        flows: &FlowTable,
+    ) -> BackendRow {
+        let none = BackendCounters::default();
+        let counters = counts.backends.get(&backend.slot).unwrap_or(&none);
+        BackendRow {
+            service: service.name.clone(),
+            backend: backend.name.clone(),
+            address: *backend.address.ip(),
+            port: backend.address.port(),
+            weight: backend.weight,
+            state: backend.status().as_str().to_owned(),
+            reason: backend.reason(),
+            since_seconds: backend.since.elapsed().as_secs(),
+            share_percent: 100.0 * self.datapath.share(service.id, backend.slot),
+            active_flows: flows.active(backend.slot, counters),
+            new_flows: counters.flows_new,
+            packets_in: counters.packets_in,
+            packets_out: counters.packets_out,
+            bytes_in: counters.bytes_in,
+            bytes_out: counters.bytes_out,
+        }
+    }
+
+    /// All outcomes that have a name of their own, by service; those that are zero are left out.
+    fn drop_rows(&self, counts: &Counts) -> Vec<DropRow> {
+        let names: HashMap<u32, &str> = self
+            .state
+            .services()
+            .iter()
+            .map(|service| (service.id, service.name.as_str()))
+            .collect();
+        let rows = counts.outcomes.iter().map(|counted| DropRow {
+            service: names.get(&counted.service).map(|name| (*name).to_owned()),
+            reason: counted.outcome.as_str().to_owned(),
+            action: match counted.outcome.action() {
+                Action::Drop => "dropped",
+                Action::Pass => "passed",
+                Action::Transmit => "sent",
+            }
+            .to_owned(),
+            packets: counted.packets,
+        });
+        let failed = (counts.handoffs_failed > 0).then(|| DropRow {
+            service: None,
+            reason: HANDOFF_FAILED.to_owned(),
+            action: "dropped".to_owned(),
+            packets: counts.handoffs_failed,
+        });
+        rows.chain(failed).collect()
+    }
+}
+
+impl FlowRow {
+    /// The row of a flow at the tick `now`.
+    pub(super) fn new(service: &str, backend: &str, key: &FlowKey, flow: &Flow, now: u32) -> Self {
+        let idle = now.saturating_sub(flow.last_seen);
+        Self {
+            service: service.to_owned(),
+            backend: backend.to_owned(),
+            client: Ipv4Addr::from(key.client),
+            client_port: key.client_port.get(),
+            state: flow.state().as_str().to_owned(),
+            idle_seconds: (f64::from(idle) * TICK_SECONDS) as u64,
+        }
+    }
+}
+
+fn service_row(
+    service: &Service,
+    backends: &[BackendRow],
+    dropped: &HashMap<u32, u64>,
+) -> ServiceRow {
+    let available = service.backends.iter().filter(|backend| service.offers(backend)).count();
+    let sum = |of: fn(&BackendRow) -> u64| backends.iter().map(of).sum();
+    ServiceRow {
+        service: service.name.clone(),
+        vip: *service.vip.ip(),
+        port: service.vip.port(),
+        protocol: "tcp".to_owned(),
+        forwarding: "nat".to_owned(),
+        state: if available > 0 { "up" } else { "down" }.to_owned(),
+        backends: backends.len(),
+        backends_available: available,
+        active_flows: sum(|backend| backend.active_flows),
+        new_flows: sum(|backend| backend.new_flows),
+        packets_in: sum(|backend| backend.packets_in),
+        packets_out: sum(|backend| backend.packets_out),
+        bytes_in: sum(|backend| backend.bytes_in),
+        bytes_out: sum(|backend| backend.bytes_out),
+        dropped: dropped.get(&service.id).copied().unwrap_or(0),
+    }
+}
+
+fn dropped_by_service(counts: &Counts) -> HashMap<u32, u64> {
+    let mut dropped = HashMap::from([(NO_SERVICE, 0)]);
+    for counted in &counts.outcomes {
+        if counted.outcome.action() == Action::Drop {
+            *dropped.entry(counted.service).or_default() += counted.packets;
+        }
+    }
+    dropped
+}
+
+fn keepalive_row(check: Check) -> KeepaliveRow {
+    KeepaliveRow {
+        service: check.service,
+        backend: check.backend,
+        address: *check.address.ip(),
+        port: check.address.port(),
+        r#type: match check.kind {
+            KeepaliveKind::Tcp => "tcp",
+            KeepaliveKind::None => "none",
+        }
+        .to_owned(),
+        state: check.health.as_str().to_owned(),
+        result: check.reason,
+        latency_ms: check.latency.map(|latency| latency.as_secs_f64() * 1e3),
+        last_check_seconds: check.age.map(|age| age.as_secs_f64()),
+        checks: check.checks,
+        failures: check.failures,
+    }
+}

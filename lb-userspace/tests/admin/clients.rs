@@ -1,0 +1,168 @@
+//! What a client that misbehaves can do to the daemon and to others: nothing.
+
+use std::{
+    io::{Read, Write},
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+use lb_userspace::admin::Limits;
+
+use crate::{
+    fake::{Behaviour, Daemon},
+    http::{AT_ONCE, PATIENCE, answered_at_once, ask, connect, error, parts, read_to_end},
+};
+
+fn short() -> Limits {
+    let half = Duration::from_millis(500);
+    Limits { request: half, answer: half, ..Limits::default() }
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_is_reported() {
+    let daemon = Daemon::with(short(), Behaviour { mute: true, ..Behaviour::default() });
+    let (status, text) = error(ask(&daemon.socket(), "GET", "/v1/summary", ""));
+    assert_eq!(status, 504, "{text}");
+    assert!(text.contains("0.5 s"), "{text}");
+}
+
+#[test]
+fn garbage_ends_its_own_connection_only() {
+    let daemon = Daemon::with(short(), Behaviour::default());
+    let noise: Vec<u8> =
+        (0..200_000u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for garbage in [&noise[..], &[0; 100_000], b"\r\n\r\n\r\n", b"GET", b"GET / HTTP/9.9\r\n\r\n"] {
+        let mut stream = connect(&daemon.socket());
+        // The other side may close before it has read all.
+        let _written = stream.write_all(garbage);
+        answered_at_once(&daemon.socket());
+        let answer = read_to_end(&mut stream);
+        assert!(answer.is_empty() || parts(&answer).0 >= 400, "{answer}");
+    }
+}
+
+#[test]
+fn a_client_that_hangs_is_cut_off_and_others_are_answered_meanwhile() {
+    let daemon = Daemon::with(short(), Behaviour::default());
+    let mut silent = connect(&daemon.socket());
+    let mut half = connect(&daemon.socket());
+    half.write_all(b"POST /v1/order HTTP/1.1\r\nhost: lb\r\ncontent-length: 9\r\n\r\n").unwrap();
+    answered_at_once(&daemon.socket());
+
+    let start = Instant::now();
+    assert_eq!(read_to_end(&mut silent), "");
+    assert_eq!(error(parts(&read_to_end(&mut half))).0, 408);
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+}
+
+#[test]
+fn slow_heads_are_cut_off() {
+    let daemon = Daemon::with(short(), Behaviour::default());
+    let mut stream = connect(&daemon.socket());
+    let start = Instant::now();
+    let head = "GET /v1/summary HTTP/1.1\r\nhost: lb\r\nx-slow: ".bytes().chain([b'a'; 1000]);
+    for byte in head {
+        if stream.write_all(&[byte]).is_err() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    assert_eq!(read_to_end(&mut stream), "");
+}
+
+#[test]
+fn two_hundred_hanging_clients_keep_nobody_out() {
+    // The usual limits: nothing may depend on the hanging ones being cut off soon.
+    let daemon = Daemon::start();
+    let hanging: Vec<UnixStream> = (0..200).map(|_| connect(&daemon.socket())).collect();
+    for _ in 0..20 {
+        answered_at_once(&daemon.socket());
+    }
+    drop(hanging);
+    answered_at_once(&daemon.socket());
+}
+
+#[test]
+fn where_all_are_busy_the_next_is_refused_at_once() {
+    let limits = Limits { connections: 4, ..Limits::default() };
+    let daemon = Daemon::with(limits, Behaviour { mute: true, ..Behaviour::default() });
+    let mut busy = Vec::new();
+    for _ in 0..4 {
+        let mut stream = connect(&daemon.socket());
+        stream.write_all(b"GET /v1/summary HTTP/1.1\r\nhost: lb\r\n\r\n").unwrap();
+        busy.push(stream);
+    }
+    thread::sleep(Duration::from_millis(500));
+    let start = Instant::now();
+    let mut refused = connect(&daemon.socket());
+    let (status, text) = error(parts(&read_to_end(&mut refused)));
+    assert_eq!(status, 503, "{text}");
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut_off_and_leaves_its_place() {
+    let limits = Limits { flow_lists: 1, connection: Duration::from_secs(2), ..Limits::default() };
+    let daemon = Daemon::with(limits, Behaviour { flows: 100_000, ..Behaviour::default() });
+    let mut deaf = connect(&daemon.socket());
+    deaf.write_all(b"GET /v1/flows HTTP/1.0\r\n\r\n").unwrap();
+    // Its first bytes are there: the list is being written.
+    let mut first = [0];
+    deaf.read_exact(&mut first).unwrap();
+    answered_at_once(&daemon.socket());
+    let (status, text) = error(ask(&daemon.socket(), "GET", "/v1/flows", ""));
+    assert_eq!(status, 503, "{text}");
+
+    let start = Instant::now();
+    while ask(&daemon.socket(), "GET", "/v1/flows", "").0 != 200 {
+        assert!(start.elapsed() < PATIENCE, "its place is never free again");
+        thread::sleep(Duration::from_millis(100));
+    }
+    let rest = read_to_end(&mut deaf);
+    let body = rest.split_once("\r\n\r\n").unwrap().1;
+    assert!(body.starts_with("[\n{") && !body.ends_with("]\n"), "it has got all of the list");
+}
+
+#[test]
+fn large_bodies_are_refused() {
+    let daemon = Daemon::start();
+    let mut announced = connect(&daemon.socket());
+    announced.write_all(b"POST /v1/order HTTP/1.0\r\ncontent-length: 65537\r\n\r\n").unwrap();
+    let _written = announced.write_all(&[b' '; 65_537]);
+    assert_eq!(error(parts(&read_to_end(&mut announced))).0, 413);
+
+    let mut chunked = connect(&daemon.socket());
+    chunked
+        .write_all(b"POST /v1/order HTTP/1.1\r\nhost: lb\r\ntransfer-encoding: chunked\r\n\r\n")
+        .unwrap();
+    for _ in 0..65 {
+        let _written = chunked.write_all(format!("400\r\n{}\r\n", " ".repeat(1024)).as_bytes());
+    }
+    assert_eq!(error(parts(&read_to_end(&mut chunked))).0, 413);
+}
+
+#[test]
+fn a_client_that_closes_its_side_after_the_request_is_answered() {
+    // The answer comes when the other side has long seen the end of the request's stream.
+    let delay = Duration::from_millis(300);
+    let daemon = Daemon::with(Limits::default(), Behaviour { delay, ..Behaviour::default() });
+    let mut stream = connect(&daemon.socket());
+    stream.write_all(b"GET /v1/summary HTTP/1.0\r\n\r\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(parts(&read_to_end(&mut stream)).0, 200);
+}
+
+#[test]
+fn the_end_does_not_wait_for_clients_that_hang() {
+    let mut daemon = Daemon::start();
+    let mut hanging = connect(&daemon.socket());
+    answered_at_once(&daemon.socket());
+    let start = Instant::now();
+    daemon.stop();
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    assert!(!daemon.socket().exists());
+    assert_eq!(read_to_end(&mut hanging), "");
+}

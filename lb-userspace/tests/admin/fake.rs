@@ -1,0 +1,235 @@
+//! A daemon without a datapath: a real admin socket, and fixed answers.
+
+use std::{
+    net::Ipv4Addr,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use lb_userspace::{
+    admin::{Limits, Server},
+    control::{BackendName, Handle, Order, Refused, Request},
+    report::{
+        BackendRow, DropRow, FlowRow, InterfaceRow, KeepaliveRow, ServiceRow, Snapshot, Summary,
+    },
+};
+use tempfile::TempDir;
+use tokio::{runtime, sync::oneshot};
+
+/// What the daemon does with requests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Behaviour {
+    /// It takes requests and never answers.
+    pub mute: bool,
+    /// How long it takes over each request.
+    pub delay: Duration,
+    /// How many flows it has.
+    pub flows: u32,
+}
+
+/// A running daemon; stopped when dropped.
+pub struct Daemon {
+    directory: TempDir,
+    orders: Arc<Mutex<Vec<(BackendName, Order)>>>,
+    shutdown: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    pub fn start() -> Self {
+        Self::with(Limits::default(), Behaviour { flows: 3, ..Behaviour::default() })
+    }
+
+    pub fn with(limits: Limits, behaviour: Behaviour) -> Self {
+        let directory = directory();
+        let server = Server::bind(&directory.path().join("lb.sock")).unwrap().with_limits(limits);
+        let orders = Arc::new(Mutex::new(Vec::new()));
+        let taken = orders.clone();
+        let (shutdown, stopped) = oneshot::channel();
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async {
+                let (handle, mut requests) = Handle::new();
+                tokio::spawn(async move {
+                    let mut unanswered = Vec::new();
+                    while let Some(request) = requests.recv().await {
+                        if behaviour.mute {
+                            unanswered.push(request);
+                        } else {
+                            tokio::time::sleep(behaviour.delay).await;
+                            answer(request, behaviour.flows, &taken);
+                        }
+                    }
+                });
+                let stopped = async move { drop(stopped.await) };
+                server.serve(handle, stopped).await.unwrap();
+            });
+        });
+        Self { directory, orders, shutdown: Some(shutdown), thread: Some(thread) }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("lb.sock")
+    }
+
+    /// What it was ordered so far.
+    pub fn orders(&self) -> Vec<(BackendName, Order)> {
+        self.orders.lock().unwrap().clone()
+    }
+
+    /// Stops it and waits for its end; the directory stays.
+    pub fn stop(&mut self) {
+        drop(self.shutdown.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+            && !std::thread::panicking()
+        {
+            panic!("the daemon has panicked");
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A directory that every user may enter, as /run is.
+pub fn directory() -> TempDir {
+    let directory = TempDir::with_prefix("lb-admin-").unwrap();
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    directory
+}
+
+fn answer(request: Request, flow_count: u32, orders: &Mutex<Vec<(BackendName, Order)>>) {
+    // Who has asked may be gone.
+    match request {
+        Request::Snapshot(to) => drop(to.send(snapshot())),
+        Request::Flows(to) => drop(to.send(Ok(flows(flow_count)))),
+        Request::Order(name, _, to) if name.backend == "ghost" => {
+            drop(to.send(Err(Refused::Because(format!("there is no backend {name}")))));
+        }
+        Request::Order(name, order, to) => {
+            let done = format!("{name}: done");
+            orders.lock().unwrap().push((name, order));
+            drop(to.send(Ok(done)));
+        }
+        Request::Reload(to) => {
+            let text = "lb.toml:1: a: is wrong\nlb.toml:2: b: is wrong";
+            drop(to.send(Err(Refused::Because(text.to_owned()))));
+        }
+    }
+}
+
+pub fn flows(number: u32) -> Vec<FlowRow> {
+    (0..number)
+        .map(|index| FlowRow {
+            service: "csta".to_owned(),
+            backend: format!("imp{}", 1 + index % 2),
+            client: Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 1)) + index / 50_000),
+            client_port: u16::try_from(10_000 + index % 50_000).unwrap(),
+            state: "established".to_owned(),
+            idle_seconds: u64::from(index % 4000),
+        })
+        .collect()
+}
+
+pub fn snapshot() -> Snapshot {
+    let backend = |name: &str, host, state: &str, reason: &str| BackendRow {
+        service: "csta".to_owned(),
+        backend: name.to_owned(),
+        address: Ipv4Addr::new(10, 0, 0, host),
+        port: 5060,
+        weight: 1,
+        state: state.to_owned(),
+        reason: reason.to_owned(),
+        since_seconds: 192,
+        share_percent: 50.0,
+        active_flows: 17,
+        new_flows: 1_234_567,
+        packets_in: 20,
+        packets_out: 30,
+        bytes_in: 4_000,
+        bytes_out: 5_000_000,
+    };
+    let keepalive = |name: &str, host, state: &str, result: &str| KeepaliveRow {
+        service: "csta".to_owned(),
+        backend: name.to_owned(),
+        address: Ipv4Addr::new(10, 0, 0, host),
+        port: 5060,
+        r#type: "tcp".to_owned(),
+        state: state.to_owned(),
+        result: result.to_owned(),
+        latency_ms: (state == "up").then_some(0.42),
+        last_check_seconds: Some(1.25),
+        checks: 100,
+        failures: 3,
+    };
+    Snapshot {
+        summary: Summary {
+            version: "0.1.0".to_owned(),
+            pid: 4711,
+            uptime_seconds: 273_600,
+            config: "/etc/lb/lb.toml".to_owned(),
+            interfaces: vec![InterfaceRow {
+                name: "eth0".to_owned(),
+                xdp_mode: "native".to_owned(),
+            }],
+            services: 1,
+            backends: 2,
+            backends_available: 1,
+            active_flows: 34,
+            flow_capacity: 1_048_576,
+            new_flows: 2_469_134,
+            refused_flows: 0,
+            packets_in: 40,
+            packets_out: 60,
+            bytes_in: 8_000,
+            bytes_out: 10_000_000,
+            dropped: 12,
+        },
+        services: vec![ServiceRow {
+            service: "csta".to_owned(),
+            vip: Ipv4Addr::new(192, 0, 2, 100),
+            port: 5060,
+            protocol: "tcp".to_owned(),
+            forwarding: "nat".to_owned(),
+            state: "up".to_owned(),
+            backends: 2,
+            backends_available: 1,
+            active_flows: 34,
+            new_flows: 2_469_134,
+            packets_in: 40,
+            packets_out: 60,
+            bytes_in: 8_000,
+            bytes_out: 10_000_000,
+            dropped: 12,
+        }],
+        backends: vec![
+            backend("imp1", 11, "up", "tcp connect succeeded, 2 of 2"),
+            backend("imp2", 12, "down", "tcp connect timed out, 3 of 3"),
+        ],
+        keepalives: vec![
+            keepalive("imp1", 11, "up", "tcp connect succeeded, 2 of 2"),
+            keepalive("imp2", 12, "down", "tcp connect timed out, 3 of 3"),
+        ],
+        drops: vec![
+            DropRow {
+                service: Some("csta".to_owned()),
+                reason: "no_backend".to_owned(),
+                action: "dropped".to_owned(),
+                packets: 12,
+            },
+            DropRow {
+                service: None,
+                reason: "ttl_expired".to_owned(),
+                action: "passed".to_owned(),
+                packets: 2,
+            },
+        ],
+    }
+}

@@ -1,0 +1,8 @@
+//! The admin socket and the command `lb`, against a daemon that has no datapath.
+
+mod cli;
+mod clients;
+mod fake;
+mod http;
+mod place;
+mod routes;
