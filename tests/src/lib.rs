@@ -1,1 +1,23 @@
-//! Test kit.
+//! The test kit of lb: everything that a suite, the lab and the demo need around the balancer, and
+//! nothing of the balancer itself.
+//!
+//! [`netns`] makes network namespaces, [`lab`] wires them up as client, balancer and nodes,
+//! [`peer`] and [`sipp`] are real TCP peers to run in them, [`daemon`] runs `lb` between them,
+//! [`balanced`] is all of that put together. [`packet`] builds and judges single frames with an
+//! independent library, and [`driver`] feeds a program with many of them.
+//!
+//! Linux only; making namespaces needs root.
+
+pub mod balanced;
+pub mod bpf;
+pub mod daemon;
+pub mod driver;
+pub mod lab;
+pub mod limits;
+pub mod netns;
+pub mod packet;
+pub mod peer;
+pub mod sipp;
+pub mod traces;
+pub mod verdict;
+pub mod wait;

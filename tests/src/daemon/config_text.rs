@@ -1,0 +1,153 @@
+//! The text of a config file with one service, key by key, so that a suite says only what is
+//! special about its own.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use crate::lab::{INTERFACES, Lab, PORT, VIP};
+
+/// The service in the lab.
+const SERVICE: &str = "csta";
+
+/// A backend's table.
+#[derive(Debug, Clone)]
+pub struct BackendText {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its port.
+    pub port: u16,
+    /// Its weight.
+    pub weight: u32,
+    /// Other keys with their values as TOML writes them.
+    pub keys: Vec<(String, String)>,
+}
+
+/// A config file. Values are given as TOML writes them: `"\"full-nat\""`, `"1024"`, `"true"`.
+#[derive(Debug, Clone)]
+pub struct ConfigText {
+    global: Vec<(String, String)>,
+    service: Vec<(String, String)>,
+    keepalive: Vec<(String, String)>,
+    /// The backends of the service.
+    pub backends: Vec<BackendText>,
+    others: Vec<ConfigText>,
+}
+
+impl ConfigText {
+    /// The service `csta` of the lab with all its nodes as backends of weight 1. Keepalives are
+    /// quick: a silent node is down within 1 s + 3 × (0.2 s + 0.5 s), a new one up at the first
+    /// success.
+    pub fn for_lab(lab: &Lab) -> Self {
+        let backends = lab.nodes().iter().map(|node| BackendText {
+            name: node.name.clone(),
+            address: node.address,
+            port: PORT,
+            weight: 1,
+            keys: Vec::new(),
+        });
+        Self {
+            global: Vec::new(),
+            service: Vec::new(),
+            keepalive: Vec::new(),
+            backends: backends.collect(),
+            others: Vec::new(),
+        }
+        .global("interfaces", &format!("{INTERFACES:?}"))
+        .service("name", &format!("{SERVICE:?}"))
+        .service("vip", &format!("\"{VIP}\""))
+        .service("port", &PORT.to_string())
+        .keepalive("type", "\"tcp\"")
+        .keepalive("interval", "\"1s\"")
+        .keepalive("retry_interval", "\"200ms\"")
+        .keepalive("timeout", "\"500ms\"")
+        .keepalive("fall", "3")
+        .keepalive("rise", "1")
+    }
+
+    /// Sets a key of the file's top level.
+    #[must_use]
+    pub fn global(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.global, key, value);
+        self
+    }
+
+    /// Sets a key of the service.
+    #[must_use]
+    pub fn service(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.service, key, value);
+        self
+    }
+
+    /// Sets a key of the service's keepalive.
+    #[must_use]
+    pub fn keepalive(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.keepalive, key, value);
+        self
+    }
+
+    /// Sets a backend's weight.
+    ///
+    /// # Panics
+    /// When there is no such backend.
+    #[must_use]
+    pub fn weight(mut self, backend: &str, weight: u32) -> Self {
+        let found = self.backends.iter_mut().find(|its| its.name == backend);
+        found.unwrap_or_else(|| panic!("no backend {backend} in the config")).weight = weight;
+        self
+    }
+
+    /// Adds the services of another config. Its keys of the top level are left out.
+    #[must_use]
+    pub fn and_service(mut self, other: Self) -> Self {
+        self.others.push(other);
+        self
+    }
+
+    /// Leaves a backend out.
+    #[must_use]
+    pub fn without(mut self, backend: &str) -> Self {
+        self.backends.retain(|its| its.name != backend);
+        self
+    }
+
+    /// The text of the file.
+    pub fn render(&self, admin_socket: &Path) -> String {
+        let mut text = String::new();
+        add(&mut text, &self.global);
+        add(&mut text, &[("admin_socket".to_owned(), format!("{admin_socket:?}"))]);
+        self.render_services(&mut text);
+        text
+    }
+
+    fn render_services(&self, text: &mut String) {
+        *text += "\n[[service]]\n";
+        add(text, &self.service);
+        *text += "\n[service.keepalive]\n";
+        add(text, &self.keepalive);
+        for BackendText { name, address, port, weight, keys } in &self.backends {
+            *text += "\n[[service.backend]]\n";
+            let _ = writeln!(text, "name = {name:?}\naddress = \"{address}\"");
+            let _ = writeln!(text, "port = {port}\nweight = {weight}");
+            add(text, keys);
+        }
+        for other in &self.others {
+            other.render_services(text);
+        }
+    }
+}
+
+fn set(keys: &mut Vec<(String, String)>, key: &str, value: &str) {
+    match keys.iter_mut().find(|(its, _)| its == key) {
+        Some((_, old)) => value.clone_into(old),
+        None => keys.push((key.to_owned(), value.to_owned())),
+    }
+}
+
+fn add(text: &mut String, keys: &[(String, String)]) {
+    for (key, value) in keys {
+        *text += &format!("{key} = {value}\n");
+    }
+}

@@ -1,0 +1,136 @@
+//! Feeds a program with many different frames at full speed.
+//!
+//! `BPF_PROG_TEST_RUN` repeats a program over one buffer and restores nothing in between, so a
+//! program that translates packets would see its own output from the second time on. The driver
+//! is a small XDP program in front of it, which copies the next of many prepared frames into the
+//! buffer and goes on to the program under test by a tail call.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+
+use crate::bpf::{self, MapType, Run};
+
+/// Bytes of each frame: the smallest that Ethernet has, without its checksum, in whole words.
+pub const FRAME: usize = 64;
+const WORD: usize = 8;
+
+/// The driver for one sequence of frames and one program under test.
+#[derive(Debug)]
+pub struct Driver {
+    program: OwnedFd,
+    /// The kernel empties an array of programs when its last descriptor goes.
+    _programs: OwnedFd,
+    first: [u8; FRAME],
+}
+
+impl Driver {
+    /// Prepares the frames. Runs go through them in this order, again and again.
+    ///
+    /// # Errors
+    /// When there is no frame, and when the kernel refuses the maps or the program.
+    pub fn new(frames: &[[u8; FRAME]], under_test: BorrowedFd<'_>) -> io::Result<Self> {
+        let first = *frames.first().ok_or(io::ErrorKind::InvalidInput)?;
+        // One value: which frame is next, and then the frames.
+        let mut value = vec![0; WORD];
+        value.extend_from_slice(frames.as_flattened());
+        let prepared = bpf::create_map(MapType::Array, value.len(), 1)?;
+        // SAFETY: the value has the size of which the map was made.
+        unsafe { bpf::update_map(&prepared, 0, &value)? };
+        let programs = bpf::create_map(MapType::Programs, 4, 1)?;
+        // SAFETY: a program's descriptor has the four bytes of the map's values.
+        unsafe { bpf::update_map(&programs, 0, &under_test.as_raw_fd().to_ne_bytes())? };
+        let program = bpf::load_xdp(&instructions(frames.len(), &prepared, &programs))?;
+        Ok(Self { program, _programs: programs, first })
+    }
+
+    /// Sends the next `count` frames to the program, as if they had come in by an interface of
+    /// this thread's namespace.
+    ///
+    /// # Errors
+    /// As [`bpf::test_run`].
+    pub fn run(&self, count: u32, ingress: u32) -> io::Result<Run> {
+        bpf::test_run(self.program.as_fd(), &self.first, count, ingress)
+    }
+}
+
+/// The driver's program, in the words of `linux/bpf.h`.
+fn instructions(frames: usize, prepared: &OwnedFd, programs: &OwnedFd) -> Vec<u64> {
+    let count = frames as i32;
+    let copied = FRAME as i16;
+    let mut code = vec![
+        op(LDX_W, 2, 1, 0, 0), // r2 = ctx->data
+        op(LDX_W, 3, 1, 4, 0), // r3 = ctx->data_end
+        op(MOV_X, 4, 2, 0, 0), // r4 = r2
+        op(ADD_K, 4, 0, 0, copied.into()),
+    ];
+    let [value, value_rest] = map(7, PSEUDO_MAP_VALUE, prepared); // r7 = &value
+    let body = [
+        value,
+        value_rest,
+        op(LDX_DW, 8, 7, 0, 0), // r8 = the next frame
+        op(MOV_X, 9, 8, 0, 0),
+        op(ADD_K, 9, 0, 0, 1), // r9 = the one after it
+        op(JLT_K, 9, 0, 1, count),
+        op(MOV_K, 9, 0, 0, 0),
+        op(STX_DW, 7, 9, 0, 0),
+    ];
+    code.extend(body);
+    // What follows up to the end, for the two jumps there.
+    let mut rest = vec![
+        op(MUL_K, 8, 0, 0, copied.into()),
+        op(ADD_X, 7, 8, 0, 0), // r7 = &frame - WORD
+    ];
+    for word in (0..FRAME).step_by(WORD) {
+        rest.push(op(LDX_DW, 0, 7, (word + WORD) as i16, 0));
+        rest.push(op(STX_DW, 2, 0, word as i16, 0));
+    }
+    rest.extend(map(2, PSEUDO_MAP_FD, programs));
+    rest.push(op(MOV_K, 3, 0, 0, 0));
+    rest.push(op(CALL, 0, 0, 0, TAIL_CALL));
+    // Both for the verifier alone: the buffer has room, and the counter stays in bounds.
+    code.insert(4, op(JGT_X, 4, 3, (body.len() + 1 + rest.len()) as i16, 0));
+    code.push(op(JGE_K, 8, 0, rest.len() as i16, count));
+    code.extend(rest);
+    code.push(op(MOV_K, 0, 0, 0, XDP_ABORTED));
+    code.push(op(EXIT, 0, 0, 0, 0));
+    code
+}
+
+// Operation codes: class, width or operation, source.
+const LDX_W: u8 = 0x61;
+const LDX_DW: u8 = 0x79;
+const STX_DW: u8 = 0x7b;
+const LD_IMM_DW: u8 = 0x18;
+const ADD_K: u8 = 0x07;
+const ADD_X: u8 = 0x0f;
+const MUL_K: u8 = 0x27;
+const MOV_K: u8 = 0xb7;
+const MOV_X: u8 = 0xbf;
+const JGE_K: u8 = 0x35;
+const JGT_X: u8 = 0x2d;
+const JLT_K: u8 = 0xa5;
+const CALL: u8 = 0x85;
+const EXIT: u8 = 0x95;
+/// The helper `bpf_tail_call(ctx = r1, map = r2, index = r3)`.
+const TAIL_CALL: i32 = 12;
+const XDP_ABORTED: i32 = 0;
+/// What a map's descriptor in an instruction stands for: the map, or its only value.
+const PSEUDO_MAP_FD: u8 = 1;
+const PSEUDO_MAP_VALUE: u8 = 2;
+
+/// One instruction: `struct bpf_insn`.
+fn op(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> u64 {
+    let [low, high] = offset.to_ne_bytes();
+    let [a, b, c, d] = immediate.to_ne_bytes();
+    let registers = if cfg!(target_endian = "little") {
+        source << 4 | destination
+    } else {
+        destination << 4 | source
+    };
+    u64::from_ne_bytes([code, registers, low, high, a, b, c, d])
+}
+
+/// Two instructions that load a map's address.
+fn map(destination: u8, what: u8, map: &OwnedFd) -> [u64; 2] {
+    [op(LD_IMM_DW, destination, what, 0, map.as_raw_fd()), op(0, 0, 0, 0, 0)]
+}

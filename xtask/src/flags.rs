@@ -1,0 +1,101 @@
+//! The whole command line of `cargo xtask`.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Builds, tests and runs lb.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub struct Xtask {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// One module each.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Find, or install, what building the eBPF program and running the lab need
+    ///
+    /// The other verbs do this by themselves.
+    Setup(Setup),
+    /// Build the eBPF program and the binary `lb` that carries it
+    Build(Build),
+    /// Build `lb` and run `lb run ...` on this machine's network interfaces, as root
+    Run(Run),
+    /// Show lb at work: SIP sessions over two nodes, one of which dies and comes back, as root
+    Demo(Demo),
+    /// A standing lab to play in: network namespaces with a client, the balancer and two nodes
+    #[command(subcommand)]
+    Lab(Lab),
+    /// Measure lb on this machine: hash tables, memory, nanoseconds a packet
+    Bench,
+    /// Run every test of the project, those in network namespaces as root
+    Test(Test),
+    /// Check the format, clippy's lints and the house's rules
+    Lint,
+}
+
+/// Flags of `setup`.
+#[derive(Args, Debug)]
+pub struct Setup {
+    /// Install without asking
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Flags of `build`.
+#[derive(Args, Debug)]
+pub struct Build {
+    /// Build `target/release/lb` instead of `target/debug/lb`
+    #[arg(long)]
+    pub release: bool,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// What `lb run` is given, such as `--config FILE`
+    #[arg(last = true, value_name = "ARGS")]
+    pub arguments: Vec<OsString>,
+}
+
+/// Flags of `demo`.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// Show this `lb` instead of building one
+    #[arg(long, value_name = "FILE")]
+    pub lb: Option<PathBuf>,
+}
+
+/// What to do with the standing lab.
+#[derive(Debug, Subcommand)]
+pub enum Lab {
+    /// Build it, and say what there is and what to try
+    Up,
+    /// End what runs in it, and delete it
+    Down,
+    /// Run a command on one of its hosts, as root
+    Exec(LabExec),
+}
+
+/// Arguments of `lab exec`.
+#[derive(Args, Debug)]
+pub struct LabExec {
+    /// client, balancer, switch, node1 or node2
+    #[arg(value_name = "NS")]
+    pub host: String,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// Arguments of `test`.
+#[derive(Args, Debug)]
+pub struct Test {
+    /// What each test binary is given, such as a part of a test's name
+    #[arg(last = true, value_name = "ARGS")]
+    pub arguments: Vec<OsString>,
+}

@@ -1,0 +1,104 @@
+//! `cargo xtask setup`: finds, or installs, what building the eBPF program and running the lab
+//! need.
+//!
+//! What is there is used; else rustup is asked, else Debian's packages; and where none of them
+//! helps, the error says what a person should run.
+
+mod debian;
+mod lab;
+mod rust;
+
+use std::io::{IsTerminal as _, Write as _, stderr, stdin};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    flags,
+    steps::Steps,
+    toolchain::{self, Environment, Missing, Toolchain},
+};
+
+/// Sets everything up, asks before it installs, and says what is there.
+pub fn verb(flags: &flags::Setup) -> Result<()> {
+    let missing = Needs::missing(&Environment::of_this_process());
+    if missing.anything() && !flags.yes && stdin().is_terminal() && stderr().is_terminal() {
+        missing.tell();
+        ensure!(ask("Install it?")?, "nothing is installed");
+    }
+    ensure()?;
+    let Toolchain { compiler, linker } = toolchain::find(&Environment::of_this_process())?;
+    eprintln!(
+        "all is there: the Rust compiler {} (LLVM {}), {}, the lab's programs",
+        compiler.name,
+        compiler.llvm,
+        linker.path.display()
+    );
+    Ok(())
+}
+
+/// Sets up everything; silent where all is there.
+///
+/// # Errors
+/// Where something is missing and cannot be installed: with what a person should run.
+pub fn ensure() -> Result<()> {
+    install(&Needs::missing(&Environment::of_this_process()))
+}
+
+/// Sets up what compiling needs, without the lab; silent where all is there.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_toolchain() -> Result<()> {
+    let environment = Environment::of_this_process();
+    install(&Needs { toolchain: toolchain::find(&environment).err(), programs: Vec::new() })
+}
+
+/// What is missing.
+struct Needs {
+    toolchain: Option<Missing>,
+    programs: Vec<lab::Program>,
+}
+
+impl Needs {
+    fn missing(environment: &Environment) -> Self {
+        let toolchain = toolchain::find(environment).err();
+        Self { toolchain, programs: lab::missing(&environment.path) }
+    }
+
+    fn anything(&self) -> bool {
+        self.toolchain.is_some() || !self.programs.is_empty()
+    }
+
+    fn tell(&self) {
+        if let Some(missing) = &self.toolchain {
+            eprintln!("for building the eBPF program: {missing}");
+        }
+        for program in &self.programs {
+            eprintln!("for the lab: there is no `{}` here", program.name);
+        }
+    }
+}
+
+fn install(missing: &Needs) -> Result<()> {
+    if !missing.anything() {
+        return Ok(());
+    }
+    missing.tell();
+    let steps = Steps::new("setup.log")?;
+    let debian = debian::Debian::here(&steps);
+    // The lab first: its packages are small, and the toolchain's may take minutes to fail.
+    lab::install(&missing.programs, debian.as_ref())?;
+    if missing.toolchain.is_some() {
+        rust::install(&steps, debian.as_ref())?;
+    }
+    Ok(())
+}
+
+fn ask(question: &str) -> Result<bool> {
+    eprint!("{question} [Y/n] ");
+    stderr().flush()?;
+    let mut answer = String::new();
+    let read = stdin().read_line(&mut answer)?;
+    let answer = answer.trim().to_ascii_lowercase();
+    Ok(read > 0 && matches!(answer.as_str(), "" | "y" | "yes"))
+}

@@ -1,0 +1,72 @@
+//! The programs that the lab runs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::debian::Debian;
+
+/// A program, and the Debian package that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Program {
+    pub name: &'static str,
+    pub package: &'static str,
+}
+
+const PROGRAMS: [Program; 4] = [
+    // Makes namespaces, veth pairs, addresses and routes.
+    Program { name: "ip", package: "iproute2" },
+    // Turns offloads on and off.
+    Program { name: "ethtool", package: "ethtool" },
+    // Enters a namespace and keeps the host's bpffs, which `ip netns exec` hides.
+    Program { name: "nsenter", package: "util-linux" },
+    // Speaks SIP and carries CSTA.
+    Program { name: "sipp", package: "sip-tester" },
+];
+
+/// Where root has programs and other users often do not look.
+const ROOTS_DIRECTORIES: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// The programs of the lab that are not in `path`, nor where root has more.
+pub fn missing(path: &[PathBuf]) -> Vec<Program> {
+    let there = |name: &str| {
+        let directories = path.iter().map(PathBuf::as_path);
+        let mut directories = directories.chain(ROOTS_DIRECTORIES.map(Path::new));
+        directories.any(|directory| directory.join(name).is_file())
+    };
+    PROGRAMS.into_iter().filter(|program| !there(program.name)).collect()
+}
+
+/// Installs these programs.
+///
+/// # Errors
+/// Where this is no Debian, or its packages cannot be installed.
+pub fn install(programs: &[Program], debian: Option<&Debian<'_>>) -> Result<()> {
+    if programs.is_empty() {
+        return Ok(());
+    }
+    let Some(debian) = debian else {
+        let names: Vec<_> = programs.iter().map(|program| program.name).collect();
+        bail!(
+            "the lab needs these programs, and there is no apt-get to install them: {}; install \
+             them with this system's package manager",
+            names.join(", ")
+        );
+    };
+    let packages: Vec<_> = programs.iter().map(|program| program.package).collect();
+    debian.install(&packages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_in_the_path_is_not_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        for program in PROGRAMS {
+            std::fs::write(directory.path().join(program.name), "").unwrap();
+        }
+        assert_eq!(missing(&[directory.path().to_owned()]), []);
+    }
+}
