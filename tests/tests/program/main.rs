@@ -1,0 +1,22 @@
+//! The XDP program itself, by the kernel's `BPF_PROG_TEST_RUN`: the object that `lb` carries,
+//! loaded and fed as the daemon does it, one frame in and one frame and verdict out, judged by a
+//! packet library that shares no code with the datapath.
+//!
+//! Each test has a balancer of its own in a network namespace of its own (see [`rig`]).
+
+mod choosing;
+mod complaints;
+mod connections;
+mod contested;
+mod floods;
+mod handoffs;
+mod jumbo;
+mod malformed;
+mod object;
+mod pressure;
+mod random;
+mod recovery;
+mod rig;
+mod round_trip;
+mod translation;
+mod untouched;
