@@ -44,10 +44,6 @@ pub struct Event {
     pub change: Change,
     /// Why: "tcp connect timed out, 3 of 3".
     pub reason: String,
-    /// How long the probe took, where it succeeded.
-    pub latency: Option<Duration>,
-    /// When that was known.
-    pub at: std::time::Instant,
 }
 
 /// What is known of a target.
@@ -65,8 +61,6 @@ pub struct Check {
     pub health: Health,
     /// The last probe's outcome: "tcp connect timed out, 2 of 3".
     pub reason: String,
-    /// Outcomes of the last one's kind in a row.
-    pub streak: u32,
     /// How long the last successful probe took.
     pub latency: Option<Duration>,
     /// How long ago the last probe ended.

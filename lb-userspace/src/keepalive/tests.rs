@@ -114,7 +114,6 @@ async fn a_node_comes_up_soon_and_is_probed_at_the_interval() {
     let event = events.recv().await.unwrap();
     assert_eq!((event.vip, event.address), (VIP, node(1)));
     assert_eq!((event.change, event.address), (Change::Up, node(1)));
-    assert_eq!(event.latency, Some(Duration::from_millis(2)));
     assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
     sleep(secs(60)).await;
     assert_eq!(script.gaps(node(1)), [secs(5); 12]);
@@ -133,7 +132,6 @@ async fn a_silent_node_is_down_in_time_and_back_soon() {
     let event = events.recv().await.unwrap();
     assert_eq!(event.change, Change::Down);
     assert_eq!(event.reason, "tcp connect timed out, 3 of 3");
-    assert_eq!(event.latency, None);
     assert!(silent.elapsed() <= secs(5 + 3 * 2), "{:?}", silent.elapsed());
 
     sleep(secs(100)).await;
@@ -274,7 +272,7 @@ async fn a_snapshot_tells_what_an_operator_asks() {
     let check = &keepalives.snapshot()[0];
     assert_eq!(check.health, Health::Up);
     assert_eq!(check.reason, "tcp connection refused, 2 of 3");
-    assert_eq!((check.streak, check.checks, check.failures), (2, 3, 2));
+    assert_eq!((check.checks, check.failures), (3, 2));
     assert_eq!(check.latency, Some(Duration::from_millis(2)));
     let age = check.age.unwrap();
     assert!(age > Duration::ZERO && age < secs(1), "{age:?}");

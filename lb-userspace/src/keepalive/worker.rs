@@ -53,7 +53,6 @@ impl Worker {
             kind: self.settings.borrow().kind,
             health: record.health,
             reason: record.reason.clone(),
-            streak: record.streak,
             latency: record.latency,
             age: record.ended.map(|ended| ended.elapsed()),
             checks: record.checks,
@@ -86,7 +85,6 @@ impl Drop for Worker {
 struct Record {
     health: Health,
     reason: String,
-    streak: u32,
     latency: Option<Duration>,
     ended: Option<Instant>,
     checks: u64,
@@ -98,7 +96,6 @@ impl Record {
         Self {
             health: Health::Unchecked,
             reason: "not probed yet".to_string(),
-            streak: 0,
             latency: None,
             ended: None,
             checks: 0,
@@ -163,7 +160,6 @@ impl Course {
         seen: Observation,
         outcome: Option<&Result<Duration, Failure>>,
     ) {
-        let latency = outcome.and_then(|outcome| outcome.as_ref().ok().copied());
         {
             let mut record = lock(&self.record);
             if matches!(outcome, Some(Err(Failure::Local(_)))) && record.reason != seen.reason {
@@ -171,23 +167,15 @@ impl Course {
             }
             record.health = judge.health();
             record.reason.clone_from(&seen.reason);
-            record.streak = judge.streak();
             if let Some(outcome) = outcome {
                 record.ended = Some(Instant::now());
                 record.checks += 1;
                 record.failures += u64::from(outcome.is_err());
-                record.latency = latency.or(record.latency);
+                record.latency = outcome.as_ref().ok().copied().or(record.latency);
             }
         }
         if let Some(change) = seen.change {
-            let event = Event {
-                vip: self.vip,
-                address: self.address,
-                change,
-                reason: seen.reason,
-                latency,
-                at: Instant::now().into_std(),
-            };
+            let event = Event { vip: self.vip, address: self.address, change, reason: seen.reason };
             // Nobody listens any more when the balancer stops: then there is nobody to tell.
             let _ = self.events.send(event).await;
         }

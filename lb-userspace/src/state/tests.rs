@@ -34,14 +34,7 @@ fn event(state: &State, backend: &str, change: Change, reason: &str) -> Event {
         .into_iter()
         .find(|target| target.backend == backend)
         .unwrap_or_else(|| panic!("{backend} is not probed"));
-    Event {
-        vip: target.vip,
-        address: target.address,
-        change,
-        reason: reason.to_owned(),
-        latency: None,
-        at: Instant::now(),
-    }
+    Event { vip: target.vip, address: target.address, change, reason: reason.to_owned() }
 }
 
 /// Two backends, both up.

@@ -98,11 +98,6 @@ impl Judge {
         self.health
     }
 
-    /// Outcomes of the last one's kind in a row.
-    pub fn streak(&self) -> u32 {
-        self.successes.max(self.failures)
-    }
-
     /// From the beginning of one probe to that of the next, as things stand.
     pub fn pace(&self) -> Duration {
         if self.health == Health::Up && self.failures == 0 {
