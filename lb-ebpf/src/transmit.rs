@@ -6,7 +6,7 @@ use aya_ebpf::{
     helpers::bpf_fib_lookup,
     programs::XdpContext,
 };
-use lb_common::{Ip4, Outcome};
+use lb_common::{Action, Outcome};
 use network_types::ip::IpProto;
 
 use crate::{
@@ -88,8 +88,8 @@ pub fn route(
     lookup.dport = destination_port.to_be_word();
     lookup.__bindgen_anon_1.tot_len = packet.len;
     lookup.ifindex = ingress;
-    lookup.__bindgen_anon_3.ipv4_src = word(source);
-    lookup.__bindgen_anon_4.ipv4_dst = word(destination);
+    lookup.__bindgen_anon_3.ipv4_src = source.to_be_word();
+    lookup.__bindgen_anon_4.ipv4_dst = destination.to_be_word();
     // SAFETY: see `Packet`; the lookup is a local of the size that is given.
     let answer = unsafe {
         lookup.__bindgen_anon_2.tos = (*packet.ip).tos;
@@ -118,11 +118,6 @@ pub fn route(
     }
 }
 
-#[inline(always)]
-fn word(address: Ip4) -> u32 {
-    address.to_be_word()
-}
-
 /// Gives the translated packet its link addresses, or hands it to the kernel.
 #[inline(always)]
 pub fn leave(
@@ -146,7 +141,7 @@ pub fn leave(
             None => handoff::to_kernel(ctx, packet, Outcome::NotAttached),
         },
     };
-    if outcome.action() == lb_common::Action::Transmit {
+    if outcome.action() == Action::Transmit {
         count::transmitted(target, packet.len);
     }
     outcome

@@ -69,7 +69,7 @@ impl Daemon {
     pub(super) fn removed(&mut self, done: Removed) {
         done.log();
         match done.into_freed() {
-            Ok(freed) => self.state.vacated(&freed),
+            Ok(freed) => self.state.vacated(freed),
             Err(again) => {
                 self.doomed.join(again);
                 self.behind = true;

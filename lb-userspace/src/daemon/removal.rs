@@ -1,7 +1,11 @@
 //! Removes the flows of backends, and tells both ends: beside everything else, since a large table
 //! takes a while.
 
-use std::{collections::HashMap, net::SocketAddrV4, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddrV4,
+    sync::Arc,
+};
 
 use log::{error, info, warn};
 use tokio::task::JoinSet;
@@ -18,7 +22,7 @@ pub(super) struct Removal {
     /// Slots whose flows are reset, and where their backends listen.
     reset: HashMap<u32, SocketAddrV4>,
     /// Slots that are to be free afterwards.
-    released: Vec<u32>,
+    released: HashSet<u32>,
 }
 
 impl Removal {
@@ -70,7 +74,7 @@ pub(super) struct Removed {
 
 impl Removed {
     /// The slots that are free now; where it failed, what is to be tried again.
-    pub(super) fn into_freed(self) -> Result<Vec<u32>, Removal> {
+    pub(super) fn into_freed(self) -> Result<HashSet<u32>, Removal> {
         if self.outcome.is_ok() { Ok(self.removal.released) } else { Err(self.removal) }
     }
 

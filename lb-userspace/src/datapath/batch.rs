@@ -9,6 +9,8 @@ use std::{
 
 use aya::Pod;
 
+use super::syscall::bpf;
+
 /// `bpf_attr` of the batch commands (include/uapi/linux/bpf.h).
 #[repr(C)]
 #[derive(Default)]
@@ -27,15 +29,6 @@ struct Attributes {
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 
-fn call(command: libc::c_long, attributes: &mut Attributes) -> io::Result<()> {
-    // SAFETY: the callers' attributes point at memory of the sizes that they name, which lives
-    // until the call returns.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<Attributes>())
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 /// Writes all values of an array map from index 0 on.
 pub(super) fn fill_array<V: Pod>(map: BorrowedFd<'_>, values: &[V]) -> io::Result<()> {
     let keys: Vec<u32> = (0..values.len() as u32).collect();
@@ -46,7 +39,8 @@ pub(super) fn fill_array<V: Pod>(map: BorrowedFd<'_>, values: &[V]) -> io::Resul
         map_fd: map.as_raw_fd() as u32,
         ..Attributes::default()
     };
-    call(BPF_MAP_UPDATE_BATCH, &mut attributes)
+    // SAFETY: `count` keys and values stand there, of the map's sizes, until the call returns.
+    unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut attributes) }
 }
 
 /// Entries for one call at first; the kernel asks for more where a hash bucket holds more.
@@ -73,7 +67,9 @@ pub(super) fn for_each<K: Pod, V: Pod>(
             map_fd: map.as_raw_fd() as u32,
             ..Attributes::default()
         };
-        let end = match call(BPF_MAP_LOOKUP_BATCH, &mut attributes) {
+        // SAFETY: there is room for `count` keys and values of the map's sizes, and for a position,
+        // until the call returns.
+        let end = match unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attributes) } {
             Ok(()) => false,
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOENT) => true,

@@ -10,6 +10,8 @@ use std::{
 
 use aya::Pod;
 
+use super::syscall::bpf;
+
 /// `bpf_attr` of the commands for one entry (include/uapi/linux/bpf.h).
 #[repr(C)]
 struct Attributes {
@@ -62,8 +64,5 @@ fn call<K: Pod, V>(
         flags,
     };
     // SAFETY: key and value are of the map's sizes, and live until the call returns.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, &raw mut attributes, size_of::<Attributes>())
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    unsafe { bpf(command, &mut attributes) }
 }

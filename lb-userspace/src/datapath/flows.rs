@@ -104,20 +104,20 @@ impl FlowTable {
         let mut outcome = Ok(());
         list(&self.0.proven, PROVEN_MAP, |key, flow| {
             if outcome.is_ok() && idle_of(flow) >= from {
-                outcome = self.move_to_unproven(key, flow);
-                moved += 1;
+                outcome = self.move_to_unproven(key, flow).map(|stays| moved += usize::from(stays));
             }
         })?;
         outcome.map(|()| moved)
     }
 
-    /// In it before it is out, so that the program finds it at any time.
-    fn move_to_unproven(&self, key: &FlowKey, flow: &Flow) -> Result<(), DatapathError> {
+    /// In it before it is out, so that the program finds it at any time; false where it could not
+    /// stay there.
+    fn move_to_unproven(&self, key: &FlowKey, flow: &Flow) -> Result<bool, DatapathError> {
         put(&self.0.unproven, UNPROVEN_MAP, key, *flow)?;
         let last = take_out(&self.0.proven, PROVEN_MAP, key)?;
         if let Some(last) = last.filter(|last| last.last_seen == flow.last_seen) {
             self.count_removed(&last);
-            return Ok(());
+            return Ok(true);
         }
         // It is in use again, or another one is there, or it has ended.
         if let Some(last) = last
@@ -125,7 +125,7 @@ impl FlowTable {
         {
             self.count_removed(&last);
         }
-        take_out(&self.0.unproven, UNPROVEN_MAP, key).map(|_| ())
+        take_out(&self.0.unproven, UNPROVEN_MAP, key).map(|_| false)
     }
 
     fn removed(&self) -> MutexGuard<'_, HashMap<u32, u64>> {

@@ -10,6 +10,7 @@ mod flows;
 mod handoff;
 mod pressure;
 mod reset;
+mod syscall;
 
 use std::sync::{
     Arc,

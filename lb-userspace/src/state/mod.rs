@@ -200,9 +200,9 @@ impl State {
     }
 
     /// The flows of these released slots have been removed: others may have them.
-    pub fn vacated(&mut self, slots: &[u32]) {
+    pub fn vacated(&mut self, slots: impl IntoIterator<Item = u32>) {
         for slot in slots {
-            self.leaving.remove(slot);
+            self.leaving.remove(&slot);
         }
     }
 

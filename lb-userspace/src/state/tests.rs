@@ -308,7 +308,7 @@ fn a_slot_is_not_given_away_by_the_reload_that_frees_it() {
     assert_eq!(slots_of(&state), [2, 3]);
     state.reload(&services(&[("third", 103, TWO)]), now).expect("fits");
     assert_eq!(slots_of(&state), [4, 5], "nor by the next one, while their flows are there");
-    state.vacated(&[0, 1]);
+    state.vacated([0, 1]);
     state.reload(&services(&[("fourth", 104, TWO)]), now).expect("fits");
     assert_eq!(slots_of(&state), [0, 1]);
 }

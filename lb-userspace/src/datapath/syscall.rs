@@ -1,0 +1,15 @@
+//! The bpf system call, for the commands that aya does not offer.
+
+use std::io;
+
+/// Carries out a command of `enum bpf_cmd` (include/uapi/linux/bpf.h).
+///
+/// # Safety
+/// `attributes` has the layout of the command's part of `bpf_attr`, and what it points at is of the
+/// sizes that the command reads and writes, until the call returns.
+pub(super) unsafe fn bpf<A>(command: libc::c_long, attributes: &mut A) -> io::Result<()> {
+    // SAFETY: the caller's.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<A>()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
