@@ -1,14 +1,14 @@
 //! The flow table's key and entry.
 //!
-//! A flow is one TCP connection from a client to a VIP. It has one entry, keyed by the client's
-//! side, in one of two tables:
+//! A flow is one TCP connection: from a client to a VIP, or from a node to somebody else. It has one
+//! entry, keyed by the side that opened it, in one of two tables:
 //!
 //! - *unproven*: the connection opens, or has closed; the table is small, and the oldest entry
 //!   makes room for the newest, so a flood of spoofed packets costs other strangers only;
 //! - *proven*: both ends have shown that they take part (see [`crate::track`]); nothing but the
 //!   end of the connection, or the daemon under pressure, removes an entry.
 
-use crate::{Ip4, Port};
+use crate::{Address, Ip, Port, Snat};
 
 /// Time in the flow table is counted in ticks of 2^30 ns (1.07 s) of `CLOCK_MONOTONIC`, so that
 /// a busy flow's entry is written once a tick.
@@ -16,15 +16,18 @@ pub const TICK_SHIFT: u32 = 30;
 
 /// How many unproven flows are kept: at 10,000 new connections a second, the last 13 s.
 pub const UNPROVEN_CAPACITY: u32 = 1 << 17;
+/// The same of IPv6: half as many take the same memory.
+pub const UNPROVEN6_CAPACITY: u32 = 1 << 16;
 
-/// The client's side of a connection.
+/// The client's side of a connection: the side that opened it. Of a connection that a node opened
+/// itself (`outbound_nat`) the node is the client, and the remote end stands in the VIP's place.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FlowKey {
+pub struct FlowKey<A> {
     /// The client's address.
-    pub client: Ip4,
+    pub client: A,
     /// The address that it connected to.
-    pub vip: Ip4,
+    pub vip: A,
     /// The client's port.
     pub client_port: Port,
     /// The port that it connected to.
@@ -36,24 +39,34 @@ pub struct FlowKey {
 /// The IP protocol number of TCP (RFC 9293).
 const TCP: u32 = 6;
 
-impl FlowKey {
+impl<A> FlowKey<A> {
     /// The key of a TCP connection.
     #[inline(always)]
-    pub const fn tcp(client: Ip4, client_port: Port, vip: Ip4, vip_port: Port) -> Self {
+    pub const fn tcp(client: A, client_port: Port, vip: A, vip_port: Port) -> Self {
         Self { client, vip, client_port, vip_port, protocol: TCP }
+    }
+}
+
+impl<A: Address> FlowKey<A> {
+    /// The same key with addresses in the form of the configuration maps.
+    #[inline(always)]
+    pub fn widen(&self) -> FlowKey<Ip> {
+        FlowKey::tcp(self.client.to_ip(), self.client_port, self.vip.to_ip(), self.vip_port)
     }
 
     /// The hash that chooses a Maglev entry: the same for the same connection on every balancer.
     ///
     /// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) over addresses and ports.
     #[inline(always)]
-    pub const fn hash(&self) -> u32 {
-        let addresses =
-            (self.client.to_be_word().to_le() as u64) << 32 | self.vip.to_be_word().to_le() as u64;
+    pub fn hash(&self) -> u32 {
+        let [first, second, third] = self.client.words(self.vip);
+        let mut z = mix(first);
+        if size_of::<A>() > 4 {
+            z = mix(mix(z.wrapping_add(second)).wrapping_add(third));
+        }
         let ports = (self.client_port.to_be_word().to_le() as u64) << 16
             | self.vip_port.to_be_word().to_le() as u64;
-        let z = mix(addresses).wrapping_add(ports);
-        (mix(z) >> 32) as u32
+        (mix(z.wrapping_add(ports)) >> 32) as u32
     }
 }
 
@@ -133,6 +146,8 @@ pub struct Flow {
     pub client_fin: u8,
     /// Not 0: the backend has sent FIN.
     pub backend_fin: u8,
+    /// Where its packets seem to come from, for its backend.
+    pub snat: Snat,
 }
 
 impl Flow {
@@ -149,7 +164,15 @@ impl Flow {
             contested: 0,
             client_fin: 0,
             backend_fin: 0,
+            snat: Snat::NONE,
         }
+    }
+
+    /// The same with a translated source.
+    #[inline(always)]
+    #[must_use]
+    pub const fn leaving_from(self, snat: Snat) -> Self {
+        Self { snat, ..self }
     }
 
     /// A connection that is met in its middle, by a packet of the client; `fin`: it is its last.
@@ -174,11 +197,13 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Ip4;
 
     #[test]
     fn the_layout_is_the_one_that_maps_have() {
-        assert_eq!(size_of::<FlowKey>(), 16);
-        assert_eq!(size_of::<Flow>(), 24);
+        assert_eq!(size_of::<FlowKey<Ip4>>(), 16);
+        assert_eq!(size_of::<FlowKey<Ip>>(), 40);
+        assert_eq!(size_of::<Flow>(), 32);
     }
 
     #[test]
@@ -196,21 +221,43 @@ mod tests {
         assert_eq!(FlowState::from_u8(200), FlowState::Closed);
     }
 
-    #[test]
-    fn one_client_spreads_over_a_table_by_its_ports_alone() {
+    fn spreads<A: Address>(client: A, vip: A) {
         let mut buckets = [0u32; 16];
         for port in 1024..=65535 {
-            let key = FlowKey::tcp(
-                Ip4::from_be_bytes([192, 0, 2, 7]),
-                Port::new(port),
-                Ip4::from_be_bytes([192, 0, 2, 100]),
-                Port::new(5060),
-            );
+            let key = FlowKey::tcp(client, Port::new(port), vip, Port::new(5060));
             buckets[(key.hash() % crate::MAGLEV_SIZE) as usize * 16 / 65537] += 1;
         }
         let expected = (65536 - 1024) / 16;
         for count in buckets {
             assert!(count.abs_diff(expected) < expected / 20, "{buckets:?}");
+        }
+    }
+
+    #[test]
+    fn one_client_spreads_over_a_table_by_its_ports_alone() {
+        spreads(Ip4::from_be_bytes([192, 0, 2, 7]), Ip4::from_be_bytes([192, 0, 2, 100]));
+        spreads(Ip::from_be_bytes([0xfd; 16]), Ip::from_be_bytes([0xfe; 16]));
+    }
+
+    #[test]
+    fn each_part_of_an_address_counts_in_the_hash() {
+        let hash = |client, vip| {
+            FlowKey::tcp(
+                Ip::from_be_bytes(client),
+                Port::new(1),
+                Ip::from_be_bytes(vip),
+                Port::new(2),
+            )
+            .hash()
+        };
+        let plain = hash([1; 16], [2; 16]);
+        for byte in 0..16 {
+            let other = |mut address: [u8; 16]| {
+                address[byte] ^= 1;
+                address
+            };
+            assert_ne!(hash(other([1; 16]), [2; 16]), plain, "byte {byte} of the client");
+            assert_ne!(hash([1; 16], other([2; 16])), plain, "byte {byte} of the VIP");
         }
     }
 }

@@ -14,6 +14,8 @@ pub const HANDOFF_RING_BYTES: u32 = 1 << 22;
 pub struct Handoff {
     /// How many bytes of `packet` are used.
     pub len: u32,
+    /// Not 0: the MTU for which the packet, IPv4, has to be cut into fragments, in bytes.
+    pub mtu: u32,
     /// The IP packet.
     pub packet: [u8; MAX_HANDOFF_BYTES],
 }

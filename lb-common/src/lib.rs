@@ -1,10 +1,10 @@
 //! What both sides of the kernel boundary of lb share.
 //!
-//! The XDP program and the daemon agree here, and nowhere else, on the layout of map keys and
+//! The XDP programs and the daemon agree here, and nowhere else, on the layout of map keys and
 //! values, on the names of outcomes, and on the arithmetic of packets. All of it is pure: no
 //! I/O, no clock, no allocation, so that it is tested on the host and inlined into the program.
 //!
-//! Byte order: addresses and ports are big-endian byte arrays behind [`Ip4`] and [`Port`];
+//! Byte order: addresses and ports are big-endian byte arrays behind [`Ip4`], [`Ip`] and [`Port`];
 //! every other number is in host byte order.
 #![cfg_attr(not(test), no_std)]
 
@@ -12,27 +12,41 @@ mod addr;
 pub mod checksum;
 mod counters;
 mod flow;
+mod fragment;
 mod handoff;
+mod link;
 mod outcome;
 mod ports;
+mod programs;
+mod roles;
 mod service;
+pub mod snat;
 pub mod track;
 
-pub use addr::{Ip4, Port};
+pub use addr::{Address, Ip, Ip4, Port, PortWord};
 pub use counters::BackendCounters;
-pub use flow::{Flow, FlowKey, FlowState, TICK_SHIFT, UNPROVEN_CAPACITY};
+pub use flow::{Flow, FlowKey, FlowState, TICK_SHIFT, UNPROVEN_CAPACITY, UNPROVEN6_CAPACITY};
+pub use fragment::{FRAGMENT_CAPACITY, FRAGMENT_TICKS, FragmentKey, FragmentWay};
 pub use handoff::{HANDOFF_RING_BYTES, Handoff, MAX_HANDOFF_BYTES};
+pub use link::{Egress, LinkKey, MAX_TAGS, MAX_VLANS, Tag};
 pub use outcome::{Action, OUTCOMES, Outcome};
 pub use ports::{PORT_WORDS, PortRoles};
+pub use programs::{ENTRY, Step};
+pub use roles::{AddressRole, MAX_ADDRESSES};
 pub use service::{
     Backend, Endpoint, MAGLEV_SIZE, MAGLEV_WORDS, MAX_BACKENDS, MAX_INTERFACES, MAX_SERVICES,
     MAX_SERVICES_PER_BACKEND, MaglevWord, NO_BACKEND, NO_SERVICE, Return, Returns, Service,
 };
+pub use snat::{Holder, MAX_PAIRS, MAX_SNAT_ADDRESSES, PairKey, Snat};
 
 /// Where the proven flows live: a promise that they stay (see [`Flow`]).
 pub const PROVEN_MAP: &str = "PROVEN";
 /// Where opening and closed flows live: the oldest makes room for the newest.
 pub const UNPROVEN_MAP: &str = "UNPROVEN";
+/// The same for IPv6.
+pub const PROVEN6_MAP: &str = "PROVEN6";
+/// The same for IPv6.
+pub const UNPROVEN6_MAP: &str = "UNPROVEN6";
 
 #[cfg(feature = "userspace")]
 mod pod {
@@ -44,12 +58,18 @@ mod pod {
         unsafe impl aya::Pod for $t {}
     )+ } }
     pod!(
+        AddressRole,
         Backend,
         BackendCounters,
+        Egress,
         Endpoint,
         Flow,
-        FlowKey,
+        FlowKey<Ip4>,
+        FlowKey<Ip>,
+        Ip,
+        LinkKey,
         MaglevWord,
+        PairKey,
         PortRoles,
         Returns,
         Service

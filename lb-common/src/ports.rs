@@ -1,4 +1,5 @@
-//! Which ports can belong to a service or a backend: a filter before any hash lookup.
+//! Which ports can belong to a service, a backend or a connection that a node opened itself: a filter
+//! before any hash lookup.
 
 use crate::Port;
 
@@ -11,6 +12,7 @@ pub const PORT_WORDS: u32 = 65536 / 64;
 pub struct PortRoles {
     service: u64,
     backend: u64,
+    outbound: u64,
 }
 
 impl PortRoles {
@@ -37,6 +39,12 @@ impl PortRoles {
         self.backend & Self::bit(port) != 0
     }
 
+    /// Whether connections that nodes open themselves may have `port`, of this word, at one end.
+    #[inline(always)]
+    pub const fn is_outbound(&self, port: Port) -> bool {
+        self.outbound & Self::bit(port) != 0
+    }
+
     /// Notes that a service listens on `port`, of this word.
     pub const fn add_service(&mut self, port: Port) {
         self.service |= Self::bit(port);
@@ -45,6 +53,11 @@ impl PortRoles {
     /// Notes that a backend listens on `port`, of this word.
     pub const fn add_backend(&mut self, port: Port) {
         self.backend |= Self::bit(port);
+    }
+
+    /// Notes that connections that nodes open themselves may have any port of this word.
+    pub const fn add_outbound(&mut self) {
+        self.outbound = u64::MAX;
     }
 }
 
@@ -57,10 +70,12 @@ mod tests {
         let mut words = vec![PortRoles::default(); PORT_WORDS as usize];
         words[PortRoles::word(Port::new(5060)) as usize].add_service(Port::new(5060));
         words[PortRoles::word(Port::new(65535)) as usize].add_backend(Port::new(65535));
+        words[1].add_outbound();
         for port in 0..=u16::MAX {
             let roles = words[PortRoles::word(Port::new(port)) as usize];
             assert_eq!(roles.is_service(Port::new(port)), port == 5060);
             assert_eq!(roles.is_backend(Port::new(port)), port == 65535);
+            assert_eq!(roles.is_outbound(Port::new(port)), (64..128).contains(&port));
         }
     }
 }

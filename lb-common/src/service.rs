@@ -1,6 +1,6 @@
 //! Services and backends as the datapath sees them.
 
-use crate::{Ip4, Port};
+use crate::{Ip, MAX_SNAT_ADDRESSES, Port, PortWord};
 
 /// How many services a balancer has at most.
 pub const MAX_SERVICES: u32 = 256;
@@ -57,17 +57,16 @@ impl MaglevWord {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// The address.
-    pub address: Ip4,
+    pub address: Ip,
     /// The port.
-    pub port: Port,
-    pad: [u8; 2],
+    pub port: PortWord,
 }
 
 impl Endpoint {
     /// An endpoint.
     #[inline(always)]
-    pub const fn new(address: Ip4, port: Port) -> Self {
-        Self { address, port, pad: [0; 2] }
+    pub const fn new(address: Ip, port: Port) -> Self {
+        Self { address, port: PortWord::new(port) }
     }
 }
 
@@ -80,11 +79,11 @@ pub struct Service {
 }
 
 /// What the datapath knows of a backend of one service, found by its slot.
-#[repr(C, align(4))]
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backend {
     /// Where it listens.
-    pub address: Ip4,
+    pub address: Ip,
     /// Where it listens.
     pub port: Port,
     /// Not 0: it takes new connections.
@@ -92,21 +91,47 @@ pub struct Backend {
     pad: u8,
     /// The number of its service.
     pub service: u32,
+    /// How many of `pairs` are used; 0: clients' addresses are kept.
+    pub pair_count: u32,
+    /// The pairs from which new connections leave to it (see [`crate::snat`]).
+    pub pairs: [u16; MAX_SNAT_ADDRESSES],
+    rest: u32,
 }
 
 impl Backend {
     /// A backend of the service with number `service`.
-    pub const fn new(address: Ip4, port: Port, service: u32, available: bool) -> Self {
-        Self { address, port, available: available as u8, pad: 0, service }
+    pub const fn new(address: Ip, port: Port, service: u32, available: bool) -> Self {
+        Self {
+            address,
+            port,
+            available: available as u8,
+            pad: 0,
+            service,
+            pair_count: 0,
+            pairs: [0; MAX_SNAT_ADDRESSES],
+            rest: 0,
+        }
+    }
+
+    /// The same, to which new connections leave from these pairs, at most
+    /// [`MAX_SNAT_ADDRESSES`].
+    #[must_use]
+    pub fn with_pairs(mut self, pairs: impl IntoIterator<Item = u16>) -> Self {
+        self.pair_count = 0;
+        for (place, pair) in self.pairs.iter_mut().zip(pairs) {
+            *place = pair;
+            self.pair_count += 1;
+        }
+        self
     }
 }
 
 /// One service that a backend's address and port serves.
-#[repr(C, align(4))]
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Return {
     /// The VIP.
-    pub vip: Ip4,
+    pub vip: Ip,
     /// The VIP's port.
     pub port: Port,
     pad: [u8; 2],
@@ -116,7 +141,7 @@ pub struct Return {
 
 impl Return {
     /// The way back through `vip:port` for the backend in `slot`.
-    pub const fn new(vip: Ip4, port: Port, slot: u32) -> Self {
+    pub const fn new(vip: Ip, port: Port, slot: u32) -> Self {
         Self { vip, port, pad: [0; 2], slot }
     }
 }
@@ -127,6 +152,8 @@ impl Return {
 pub struct Returns {
     /// How many of `services` are used.
     pub len: u32,
+    /// Not 0: packets to it may leave from the port of a pair (see [`crate::snat`]).
+    pub pairs: u32,
     /// The services.
     pub services: [Return; MAX_SERVICES_PER_BACKEND],
 }

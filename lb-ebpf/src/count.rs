@@ -2,11 +2,7 @@
 
 use lb_common::{BackendCounters, OUTCOMES, Outcome};
 
-use crate::{
-    Visit,
-    find::{Direction, Target},
-    maps,
-};
+use crate::{find::Direction, maps, visit::Visit};
 
 /// Counts how a packet's visit ended, but for those that [`transmitted`] has counted for their
 /// backend and that need no name of their own.
@@ -22,10 +18,11 @@ pub fn outcome(visit: &Visit, outcome: Outcome) {
     }
 }
 
-/// Counts a packet of `len` bytes that is on its way.
+/// Counts a packet of `len` bytes that is on its way to or from the backend in a slot; a number that
+/// is no slot's counts nowhere.
 #[inline(always)]
-pub fn transmitted(target: &Target, len: u16) {
-    with(target.slot, |counters| match target.direction {
+pub fn transmitted(direction: Direction, slot: u32, len: u32) {
+    with(slot, |counters| match direction {
         Direction::Forward => {
             counters.packets_in += 1;
             counters.bytes_in += u64::from(len);

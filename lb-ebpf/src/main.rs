@@ -1,86 +1,138 @@
-//! The XDP program of lb.
+//! The XDP programs of lb.
 //!
 //! A packet's way: **parse, find the flow, else admit a new one, rewrite, transmit**; one file
 //! each. What a packet meets is noted in a [`Visit`]; how it ends is an [`Outcome`], counted
 //! under its own name, and turned into the program's answer here.
 //!
+//! TCP over IPv4 without tags goes this way in the program that interfaces have. What is not so
+//! common is sorted by a second one, and goes on to a third (`lb_common::Step`).
+//!
 //! On the host this compiles to nothing but an empty `main`, so that the ordinary tools see it.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![cfg_attr(
     not(target_arch = "bpf"),
-    expect(dead_code, reason = "the kernel calls the program, the host has no caller")
+    expect(dead_code, reason = "the kernel calls the programs, the host has no caller")
 )]
 
 mod admit;
+mod answer;
+mod atomic;
 mod count;
+mod errors;
+mod family;
 mod find;
 mod flows;
+mod fragment;
 mod handoff;
-mod icmp;
+mod headers;
+mod layout;
+mod link;
+mod lookup;
 mod maps;
 mod parse;
+mod pending;
 mod rewrite;
+mod snat;
+mod sort;
 mod transmit;
+mod visit;
+mod ways;
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use lb_common::{Action, Ip4, NO_SERVICE, Outcome};
+use aya_ebpf::{macros::xdp, programs::XdpContext};
+use lb_common::{Action, Outcome};
 
-use crate::icmp::Complaint;
+use crate::{
+    answer::{icmp4, icmp6},
+    family::{V4, V6},
+    layout::Layout,
+    pending::Pending,
+    sort::Sorted,
+    visit::{Visit, answer, conclude, end},
+};
 
-/// What a packet met on its way, for its counters and for what its sender is told.
-#[derive(Clone, Copy)]
-struct Visit {
-    /// The service that it belongs to.
-    service: u32,
-    /// The VIP in whose name its sender is told of an error.
-    vip: Ip4,
-    /// The MTU that it exceeds, in bytes.
-    mtu: u16,
-    /// The program's answer, if it leaves by XDP.
-    transmission: u32,
+/// The program that interfaces have.
+#[xdp(frags)]
+fn lb(ctx: XdpContext) -> u32 {
+    match sort::common(&ctx) {
+        Sorted::Tcp4(layout) => {
+            let mut visit = Visit::new();
+            let outcome = ways::tcp::<V4>(&ctx, &layout, &mut visit);
+            conclude::<V4>(&ctx, &layout, &visit, outcome)
+        }
+        Sorted::Ended(outcome) => end(&Visit::new(), outcome),
+    }
 }
 
 #[xdp(frags)]
-fn lb(ctx: XdpContext) -> u32 {
-    let mut visit = Visit {
-        service: NO_SERVICE,
-        vip: Ip4::from_be_bytes([0; 4]),
-        mtu: 0,
-        transmission: xdp_action::XDP_TX,
-    };
-    let outcome = balance(&ctx, &mut visit);
-    if let Some(complaint) = Complaint::about(outcome) {
-        let told = icmp::reply(&ctx, &visit, complaint);
-        count::outcome(&visit, if told { outcome } else { Outcome::NoHeadroom });
-        return if told { xdp_action::XDP_TX } else { xdp_action::XDP_DROP };
-    }
-    count::outcome(&visit, outcome);
-    match outcome {
-        Outcome::Forwarded | Outcome::Returned => visit.transmission,
-        _ => match outcome.action() {
-            Action::Pass => xdp_action::XDP_PASS,
-            // What the kernel transmits for us has been handed over: the frame is done with.
-            Action::Transmit | Action::Drop => xdp_action::XDP_DROP,
-        },
-    }
+fn sort(ctx: XdpContext) -> u32 {
+    end(&Visit::new(), sort::all(&ctx))
 }
 
-#[inline(always)]
-fn balance(ctx: &XdpContext, visit: &mut Visit) -> Outcome {
-    let packet = match parse::tcp(ctx) {
-        Ok(packet) => packet,
-        Err(outcome) => return outcome,
+/// Programs that another one has called.
+macro_rules! steps { ($($name:ident = $way:ident::<$family:ident>;)+) => { $(
+    #[xdp(frags)]
+    fn $name(ctx: XdpContext) -> u32 {
+        let mut visit = Visit::new();
+        let Some(layout) = Layout::take() else { return end(&visit, Outcome::Inconsistent) };
+        let outcome = ways::$way::<$family>(&ctx, &layout, &mut visit);
+        conclude::<$family>(&ctx, &layout, &visit, outcome)
+    }
+)+ } }
+
+steps! {
+    tcp4 = tcp::<V4>;
+    tcp6 = tcp::<V6>;
+    admit4 = admit::<V4>;
+    admit6 = admit::<V6>;
+    icmp4 = error::<V4>;
+    icmp6 = error::<V6>;
+}
+
+#[xdp(frags)]
+fn send6(ctx: XdpContext) -> u32 {
+    let mut visit = Visit::new();
+    let Some(layout) = Layout::take() else { return end(&visit, Outcome::Inconsistent) };
+    let outcome = ways::found(&ctx, &layout, &mut visit);
+    conclude::<V6>(&ctx, &layout, &visit, outcome)
+}
+
+/// Later fragments have no answer (RFC 1122, section 3.2.2).
+macro_rules! later_steps { ($($name:ident = $family:ident;)+) => { $(
+    #[xdp(frags)]
+    fn $name(ctx: XdpContext) -> u32 {
+        let mut visit = Visit::new();
+        let Some(layout) = Layout::take() else { return end(&visit, Outcome::Inconsistent) };
+        let outcome = ways::later::<$family>(&ctx, &layout, &mut visit);
+        end(&visit, outcome)
+    }
+)+ } }
+
+later_steps! {
+    later4 = V4;
+    later6 = V6;
+}
+
+#[xdp(frags)]
+fn answer4(ctx: XdpContext) -> u32 {
+    answer::<V4>(&ctx, icmp4::write)
+}
+
+#[xdp(frags)]
+fn answer6(ctx: XdpContext) -> u32 {
+    answer::<V6>(&ctx, icmp6::write)
+}
+
+#[xdp(frags)]
+fn handoff(ctx: XdpContext) -> u32 {
+    let Some(pending) = Pending::take() else {
+        return end(&Visit::new(), Outcome::Inconsistent);
     };
-    let target = match find::target(&packet, visit) {
-        Ok(target) => target,
-        Err(outcome) => return outcome,
-    };
-    let hop = match transmit::route(ctx, &packet, &target, visit) {
-        Ok(hop) => hop,
-        Err(outcome) => return outcome,
-    };
-    rewrite::translate(&packet, &target);
-    transmit::leave(ctx, &packet, &target, hop, visit)
+    let outcome = handoff::to_kernel(&ctx, &pending);
+    if outcome.action() == Action::Transmit {
+        count::transmitted(pending.direction, pending.slot, pending.len);
+    }
+    end(&pending.visit, outcome)
 }
 
 #[cfg(target_arch = "bpf")]

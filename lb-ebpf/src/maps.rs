@@ -1,13 +1,15 @@
 //! The maps that the program and the daemon share. The daemon alone writes the configuration;
-//! the flow tables are behind [`crate::flows`].
+//! the flow tables are behind [`crate::flows`], the ports of translated addresses behind
+//! [`crate::snat`].
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, PerCpuArray, ProgramArray, RingBuf},
     macros::btf_map,
 };
 use lb_common::{
-    Backend, BackendCounters, Endpoint, HANDOFF_RING_BYTES, MAGLEV_WORDS, MAX_BACKENDS,
-    MAX_INTERFACES, MAX_SERVICES, OUTCOMES, PORT_WORDS, PortRoles, Returns, Service,
+    AddressRole, Backend, BackendCounters, Egress, Endpoint, HANDOFF_RING_BYTES, Ip, LinkKey,
+    MAGLEV_WORDS, MAX_ADDRESSES, MAX_BACKENDS, MAX_INTERFACES, MAX_SERVICES, MAX_VLANS, OUTCOMES,
+    PORT_WORDS, PortRoles, Returns, Service, Step,
 };
 
 /// The inner maps of one array may differ in size (`BPF_F_INNER_MAP`, kernel 5.10).
@@ -16,13 +18,21 @@ const INNER_MAP: usize = 0x1000;
 /// Services number from 1; 0 counts what belongs to none.
 const SERVICE_NUMBERS: usize = MAX_SERVICES as usize + 1;
 
-/// Which ports are a service's or a backend's.
+/// Which ports are a service's or a backend's, or those of connections that nodes open.
 #[btf_map]
 pub static PORT_ROLES: Array<PortRoles, { PORT_WORDS as usize }> = Array::new();
 
 /// VIP and port → service.
 #[btf_map]
 pub static SERVICES: HashMap<Endpoint, Service, { MAX_SERVICES as usize }> = HashMap::new();
+
+/// Service → VIP and port.
+#[btf_map]
+pub static VIPS: Array<Endpoint, SERVICE_NUMBERS> = Array::new();
+
+/// What an address is to the balancer: VIP, translated address, node.
+#[btf_map]
+pub static ADDRESSES: HashMap<Ip, AddressRole, { MAX_ADDRESSES as usize }> = HashMap::new();
 
 /// Backend's address and port → the services that it serves.
 #[btf_map]
@@ -43,6 +53,22 @@ pub static MAGLEV: ArrayOfMaps<Array<u64, { MAGLEV_WORDS as usize }, INNER_MAP>,
 /// Interface → itself: the ones by which packets may be redirected.
 #[btf_map]
 pub static INTERFACES: DevMapHash<{ MAX_INTERFACES as usize }> = DevMapHash::new();
+
+/// Interface → itself: the ones to which the kernel redirects no frame that lies in several buffers.
+#[btf_map]
+pub static ONE_BUFFER: HashMap<u32, u32, { MAX_INTERFACES as usize }> = HashMap::new();
+
+/// Device and VLAN tags → the interface that they stand for.
+#[btf_map]
+pub static VLANS: HashMap<LinkKey, u32, { MAX_VLANS as usize }> = HashMap::new();
+
+/// VLAN interface → how its frames leave.
+#[btf_map]
+pub static EGRESSES: HashMap<u32, Egress, { MAX_VLANS as usize }> = HashMap::new();
+
+/// The programs behind the first one.
+#[btf_map]
+pub static STEPS: ProgramArray<{ Step::ALL.len() }> = ProgramArray::new();
 
 /// What each backend got and sent, by slot.
 #[btf_map]

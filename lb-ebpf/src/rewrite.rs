@@ -1,35 +1,41 @@
-//! Translates a packet in place: addresses, ports, TTL and both checksums.
+//! Translates a packet in place: addresses, ports, TTL and checksums.
 
-use lb_common::{Ip4, Port, checksum::Delta};
+use lb_common::{Address as _, Port, checksum::Delta};
 
 use crate::{
-    find::{Direction, Target},
-    parse::Packet,
+    family::Family,
+    find::Target,
+    parse::{Packet, TcpPacket},
 };
 
-/// Puts the backend in the place of the VIP, or the VIP in the place of the backend.
+/// Gives a packet its new ends.
 #[inline(always)]
-pub fn translate(packet: &Packet, target: &Target) {
-    // SAFETY: `Packet`'s pointers are valid for their headers, whose fields have no alignment;
-    // the two headers do not overlap, and nothing else refers to the frame.
-    let (ip, tcp) = unsafe { (&mut *packet.ip, &mut *packet.tcp) };
-    let (address, port) = match target.direction {
-        Direction::Forward => (&mut ip.dst_addr, &mut tcp.dest),
-        Direction::Return => (&mut ip.src_addr, &mut tcp.source),
-    };
-    let of_address = Delta::NONE
-        .replace32(Ip4::from_be_bytes(*address).to_be_word(), target.address.to_be_word());
-    let of_port =
-        of_address.replace16(Port::from_be_bytes(*port).to_be_word(), target.port.to_be_word());
-    *address = target.address.to_be_bytes();
-    *port = target.port.to_be_bytes();
-
-    let old = u16::from_ne_bytes([ip.ttl, ip.proto]);
-    // A TTL of 0 or 1 has been refused before (`transmit::route`).
-    ip.ttl = ip.ttl.wrapping_sub(1);
-    let of_ttl = of_address.replace16(old, u16::from_ne_bytes([ip.ttl, ip.proto]));
-
+pub fn translate<F: Family>(packet: &TcpPacket<F>, target: &Target<F>) {
+    let (source, destination) = (packet.source(), packet.destination());
     // The TCP checksum covers the addresses too, in its pseudo header (RFC 9293, section 3.1).
-    ip.check = of_ttl.apply(u16::from_ne_bytes(ip.check)).to_ne_bytes();
-    tcp.check = of_port.apply(u16::from_ne_bytes(tcp.check)).to_ne_bytes();
+    let delta = source.0.replace(target.source.0, Delta::NONE);
+    let delta = destination.0.replace(target.destination.0, delta);
+    let delta = replace_port(source.1, target.source.1, delta);
+    let delta = replace_port(destination.1, target.destination.1, delta);
+    // SAFETY: the pointer is valid for its header, whose fields have no alignment, and nothing else
+    // refers to it.
+    let tcp = unsafe { &mut *packet.tcp() };
+    tcp.source = target.source.1.to_be_bytes();
+    tcp.dest = target.destination.1.to_be_bytes();
+    tcp.check = delta.apply(u16::from_ne_bytes(tcp.check)).to_ne_bytes();
+    addresses(&packet.packet, target);
+}
+
+/// Gives a packet its new addresses alone.
+#[inline(always)]
+pub fn addresses<F: Family>(packet: &Packet<F>, target: &Target<F>) {
+    // SAFETY: the packet's pointer is valid for its header, and nothing else refers to it. A TTL of
+    // 0 or 1 has been refused before (`transmit::route`).
+    unsafe { F::rewrite(packet.ip, target.source.0, target.destination.0) };
+}
+
+/// Also replaces a port in a checksum.
+#[inline(always)]
+pub fn replace_port(old: Port, new: Port, delta: Delta) -> Delta {
+    delta.replace16(old.to_be_word(), new.to_be_word())
 }

@@ -2,53 +2,27 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{self, bpf_fib_lookup as FibLookup, xdp_action},
+    bindings::{self, bpf_fib_lookup as FibLookup},
     helpers::bpf_fib_lookup,
     programs::XdpContext,
 };
-use lb_common::{Action, Outcome};
+use lb_common::{Outcome, Step};
 use network_types::ip::IpProto;
 
 use crate::{
-    Visit, count,
+    count,
+    family::Family,
     find::{Direction, Target},
-    handoff, maps,
+    link::{self, LinkAddresses},
     parse::Packet,
+    pending::Pending,
+    sort,
+    visit::Visit,
 };
-
-const AF_INET: u8 = 2;
 
 /// The kernel checks that stack accesses are aligned, and the compiler fills this by words.
 #[repr(C, align(8))]
 struct Aligned(FibLookup);
-
-/// Source and destination link address, twelve bytes in the order of the kernel's answer, as
-/// words: arrays of six bytes would be moved by loads that the stack is not aligned for.
-#[derive(Clone, Copy)]
-pub struct LinkAddresses([u32; 3]);
-
-impl LinkAddresses {
-    #[inline(always)]
-    fn of(answer: &Aligned) -> Self {
-        // SAFETY: `smac` is followed by `dmac`, at an offset that is a multiple of four in a
-        // structure that is aligned.
-        unsafe { Self(*(&raw const answer.0.smac).cast()) }
-    }
-
-    #[inline(always)]
-    fn write(self, packet: &Packet) {
-        let Self([source_head, middle, destination_tail]) = self;
-        let [a, b, c, d] = middle.to_ne_bytes();
-        let eth = packet.eth.cast::<u8>();
-        // SAFETY: see `Packet`: the frame begins with the twelve bytes of both addresses.
-        unsafe {
-            eth.cast::<[u8; 2]>().write([c, d]);
-            eth.add(2).cast::<[u8; 4]>().write(destination_tail.to_ne_bytes());
-            eth.add(6).cast::<[u8; 4]>().write(source_head.to_ne_bytes());
-            eth.add(10).cast::<[u8; 2]>().write([a, b]);
-        }
-    }
-}
 
 /// How a translated packet goes on.
 #[derive(Clone, Copy)]
@@ -59,46 +33,28 @@ pub enum Hop {
     Kernel(Outcome),
 }
 
-/// Asks the kernel's routing table (`bpf_fib_lookup`, net/core/filter.c) for the way of the
-/// packet as it will be after its translation; else what becomes of the packet, untranslated.
+/// Asks the kernel's routing table for the way of the packet as it will be after its translation;
+/// else what becomes of the packet, untranslated.
 #[inline(always)]
-pub fn route(
+pub fn route<F: Family>(
     ctx: &XdpContext,
-    packet: &Packet,
-    target: &Target,
+    packet: &Packet<F>,
+    target: &Target<F>,
     visit: &mut Visit,
 ) -> Result<Hop, Outcome> {
     if packet.ttl() <= 1 {
         return Err(Outcome::TtlExceeded);
     }
-    let ((mut source, mut source_port), (mut destination, mut destination_port)) =
-        (packet.source(), packet.destination());
-    match target.direction {
-        Direction::Forward => (destination, destination_port) = (target.address, target.port),
-        Direction::Return => (source, source_port) = (target.address, target.port),
-    }
-
-    let ingress = ctx.ingress_ifindex() as u32;
     // SAFETY: all of it is integers, for which zero is a value.
     let mut aligned: Aligned = unsafe { core::mem::zeroed() };
-    let lookup = &mut aligned.0;
-    lookup.family = AF_INET;
-    lookup.l4_protocol = IpProto::Tcp as u8;
-    lookup.sport = source_port.to_be_word();
-    lookup.dport = destination_port.to_be_word();
-    lookup.__bindgen_anon_1.tot_len = packet.len;
-    lookup.ifindex = ingress;
-    lookup.__bindgen_anon_3.ipv4_src = source.to_be_word();
-    lookup.__bindgen_anon_4.ipv4_dst = destination.to_be_word();
-    // SAFETY: see `Packet`; the lookup is a local of the size that is given.
-    let answer = unsafe {
-        lookup.__bindgen_anon_2.tos = (*packet.ip).tos;
-        bpf_fib_lookup(ctx.as_ptr(), lookup, size_of::<FibLookup>() as i32, 0)
-    };
-    match u32::try_from(answer).unwrap_or(u32::MAX) {
+    match ask(ctx, packet, target, &mut aligned) {
         bindings::BPF_FIB_LKUP_RET_SUCCESS => Ok(Hop::Link {
-            egress: if lookup.ifindex == ingress { 0 } else { lookup.ifindex },
-            addresses: LinkAddresses::of(&aligned),
+            egress: if aligned.0.ifindex == packet.layout.interface {
+                0
+            } else {
+                aligned.0.ifindex
+            },
+            addresses: link_addresses(&aligned),
         }),
         bindings::BPF_FIB_LKUP_RET_NO_NEIGH => Ok(Hop::Kernel(Outcome::NoNeighbour)),
         bindings::BPF_FIB_LKUP_RET_FWD_DISABLED | bindings::BPF_FIB_LKUP_RET_UNSUPP_LWT => {
@@ -106,7 +62,11 @@ pub fn route(
         }
         bindings::BPF_FIB_LKUP_RET_FRAG_NEEDED => {
             // SAFETY: the kernel has written the MTU over the length, and both are integers.
-            visit.mtu = unsafe { lookup.__bindgen_anon_1.mtu_result };
+            visit.mtu = unsafe { aligned.0.__bindgen_anon_1.mtu_result }.into();
+            // SAFETY: the packet's pointer is valid for its header.
+            if unsafe { F::may_be_fragmented(packet.ip) } {
+                return Ok(Hop::Kernel(Outcome::Fragmented));
+            }
             Err(Outcome::TooLarge)
         }
         bindings::BPF_FIB_LKUP_RET_BLACKHOLE => Err(Outcome::Blackhole),
@@ -118,41 +78,75 @@ pub fn route(
     }
 }
 
-/// Gives the translated packet its link addresses, or hands it to the kernel.
+/// Whether the way of the packet, after its translation, leads to another host.
 #[inline(always)]
-pub fn leave(
-    ctx: &XdpContext,
-    packet: &Packet,
-    target: &Target,
-    hop: Hop,
-    visit: &mut Visit,
-) -> Outcome {
-    let outcome = match hop {
-        Hop::Kernel(reason) => handoff::to_kernel(ctx, packet, reason),
-        Hop::Link { egress, addresses } => match transmission(egress) {
-            Some(transmission) => {
-                addresses.write(packet);
-                visit.transmission = transmission;
-                match target.direction {
-                    Direction::Forward => Outcome::Forwarded,
-                    Direction::Return => Outcome::Returned,
-                }
-            }
-            None => handoff::to_kernel(ctx, packet, Outcome::NotAttached),
-        },
-    };
-    if outcome.action() == Action::Transmit {
-        count::transmitted(target, packet.len);
-    }
-    outcome
+pub fn leads_on<F: Family>(ctx: &XdpContext, packet: &Packet<F>, target: &Target<F>) -> bool {
+    // SAFETY: as above.
+    let mut aligned: Aligned = unsafe { core::mem::zeroed() };
+    ask(ctx, packet, target, &mut aligned) != bindings::BPF_FIB_LKUP_RET_NOT_FWDED
 }
 
-/// The program's answer for a packet that leaves by `egress`; nothing where that is none of ours.
+/// The answer of `bpf_fib_lookup` (net/core/filter.c), which fills in the question.
 #[inline(always)]
-fn transmission(egress: u32) -> Option<u32> {
-    if egress == 0 {
-        return Some(xdp_action::XDP_TX);
+fn ask<F: Family>(
+    ctx: &XdpContext,
+    packet: &Packet<F>,
+    target: &Target<F>,
+    aligned: &mut Aligned,
+) -> u32 {
+    let lookup = &mut aligned.0;
+    lookup.family = F::AF;
+    lookup.l4_protocol = IpProto::Tcp as u8;
+    // SAFETY: fields of the lookup. Each by itself: where both are zero, the compiler would join
+    // them to a word that is not aligned, which the kernel does not take on the stack.
+    unsafe {
+        (&raw mut lookup.sport).write_volatile(target.source.1.to_be_word());
+        (&raw mut lookup.dport).write_volatile(target.destination.1.to_be_word());
     }
-    // The lookup that a redirect is; where it fails, no action of its own is asked for.
-    maps::INTERFACES.redirect(egress, 0).ok()
+    lookup.__bindgen_anon_1.tot_len = packet.len as u16;
+    lookup.ifindex = packet.layout.interface;
+    F::set_addresses(lookup, target.source.0, target.destination.0);
+    // SAFETY: the packet's pointer is valid for its header; the lookup is of the size that is given.
+    let answer = unsafe {
+        F::describe(packet.ip, lookup);
+        bpf_fib_lookup(ctx.as_ptr(), lookup, size_of::<FibLookup>() as i32, 0)
+    };
+    u32::try_from(answer).unwrap_or(u32::MAX)
+}
+
+#[inline(always)]
+fn link_addresses(answer: &Aligned) -> LinkAddresses {
+    // SAFETY: `smac` is followed by `dmac`, at an offset that is a multiple of four in a structure
+    // that is aligned.
+    LinkAddresses::from_words(unsafe { *(&raw const answer.0.smac).cast() })
+}
+
+/// Sends the translated packet on its way, or hands it to the kernel; `done` is what it comes to in
+/// the first case. The traffic is counted for the backend in `slot`.
+#[inline(always)]
+pub fn leave<F: Family>(
+    ctx: &XdpContext,
+    packet: &Packet<F>,
+    (direction, slot): (Direction, u32),
+    (hop, done): (Hop, Outcome),
+    visit: &mut Visit,
+) -> Outcome {
+    let reason = match hop {
+        Hop::Kernel(reason) => reason,
+        Hop::Link { egress, addresses } => {
+            match link::leave(ctx, &packet.layout, packet.len, egress, addresses) {
+                Ok(transmission) => {
+                    visit.transmission = transmission;
+                    count::transmitted(direction, slot, packet.len);
+                    return done;
+                }
+                Err(outcome @ (Outcome::NotAttached | Outcome::SeveralBuffers)) => outcome,
+                Err(outcome) => return outcome,
+            }
+        }
+    };
+    let layout = packet.layout;
+    let len = packet.len;
+    Pending { layout, visit: *visit, outcome: reason, direction, slot, len }.leave();
+    sort::go_on(ctx, Step::Handoff)
 }

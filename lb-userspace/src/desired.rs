@@ -1,6 +1,6 @@
 //! What the datapath should know: plain data between the state machine and the maps.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 
 /// Everything that the maps should say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,9 +17,14 @@ pub struct DesiredService {
     /// Its number, from 1.
     pub id: u32,
     /// Where clients connect to.
-    pub vip: SocketAddrV4,
+    pub vip: SocketAddr,
     /// The backends that take new connections, by slot; weights above 0.
     pub members: Vec<DesiredMember>,
+    /// What clients are translated to, of the VIP's family; where it is empty, they keep their
+    /// address.
+    pub snat: Vec<IpAddr>,
+    /// Whether connections that its backends open leave from the VIP.
+    pub outbound_nat: bool,
 }
 
 /// A backend's part in its service's hash table.
@@ -28,7 +33,7 @@ pub struct DesiredMember {
     /// Its slot.
     pub slot: u32,
     /// Its identity in the hash.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// Its weight, above 0.
     pub weight: u32,
 }
@@ -41,9 +46,9 @@ pub struct DesiredBackend {
     /// Its service's number.
     pub service: u32,
     /// Its service's VIP.
-    pub vip: SocketAddrV4,
-    /// Where it listens.
-    pub address: SocketAddrV4,
+    pub vip: SocketAddr,
+    /// Where it listens, of the VIP's family.
+    pub address: SocketAddr,
     /// Whether it takes new connections.
     pub available: bool,
 }

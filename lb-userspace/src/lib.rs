@@ -15,3 +15,4 @@ pub mod maglev;
 pub mod net;
 pub mod report;
 pub mod state;
+pub mod translations;

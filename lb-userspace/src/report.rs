@@ -2,7 +2,7 @@
 //!
 //! Fields keep their names and meanings for ever; new ones may be added.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -60,13 +60,19 @@ pub struct ServiceRow {
     /// Its name.
     pub service: String,
     /// Where clients connect to.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// Where clients connect to.
     pub port: u16,
     /// `tcp`.
     pub protocol: String,
-    /// `nat`.
+    /// `nat` or `full-nat`.
     pub forwarding: String,
+    /// What clients are translated to; empty where they keep their address.
+    #[serde(default)]
+    pub snat_addresses: Vec<IpAddr>,
+    /// Whether connections that its backends open leave from the VIP.
+    #[serde(default)]
+    pub outbound_nat: bool,
     /// `up` while a backend takes new connections, else `down`.
     pub state: String,
     /// How many backends it has.
@@ -97,7 +103,7 @@ pub struct BackendRow {
     /// Its name.
     pub backend: String,
     /// Where it listens.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Where it listens.
     pub port: u16,
     /// Its weight now.
@@ -132,7 +138,7 @@ pub struct KeepaliveRow {
     /// The backend.
     pub backend: String,
     /// What is asked.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// What is asked.
     pub port: u16,
     /// `tcp` or `none`.
@@ -158,14 +164,29 @@ pub struct FlowRow {
     pub service: String,
     /// The backend that has it.
     pub backend: String,
-    /// The client's address.
-    pub client: Ipv4Addr,
-    /// The client's port.
+    /// `inbound`, or `outbound` for a connection that the backend has opened.
+    #[serde(default = "inbound")]
+    pub direction: String,
+    /// The client's address; of an outbound connection that of the remote end.
+    pub client: IpAddr,
+    /// Its port.
     pub client_port: u16,
+    /// The address that is seen in place of the one who opened the connection, where that is
+    /// translated.
+    #[serde(default)]
+    pub snat_address: Option<IpAddr>,
+    /// Its port.
+    #[serde(default)]
+    pub snat_port: Option<u16>,
     /// `opening`, `established`, `closing` or `closed`.
     pub state: String,
     /// Since its last packet; exact to about a second.
     pub idle_seconds: u64,
+}
+
+/// What flows were before their direction was told.
+fn inbound() -> String {
+    "inbound".to_owned()
 }
 
 /// One row of `lb show drops`.
@@ -194,4 +215,49 @@ pub struct Snapshot {
     pub keepalives: Vec<KeepaliveRow>,
     /// `lb show drops`.
     pub drops: Vec<DropRow>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_flow_of_both_families_has_its_addresses_as_texts() {
+        for (client, snat) in [("10.0.0.7", "192.0.2.10"), ("2001:db8::7", "2001:db8::10")] {
+            let row = json!({
+                "service": "csta",
+                "backend": "imp1",
+                "direction": "outbound",
+                "client": client,
+                "client_port": 40000,
+                "snat_address": snat,
+                "snat_port": 1024,
+                "state": "established",
+                "idle_seconds": 3,
+            });
+            let flow: FlowRow = serde_json::from_value(row.clone()).expect("a flow");
+            assert_eq!(flow.client.to_string(), client);
+            assert_eq!(serde_json::to_value(&flow).expect("JSON"), row);
+        }
+    }
+
+    #[test]
+    fn rows_of_a_daemon_that_translates_nothing_are_understood() {
+        let flow: FlowRow = serde_json::from_value(json!({
+            "service": "csta", "backend": "imp1", "client": "10.0.0.7", "client_port": 40000,
+            "state": "established", "idle_seconds": 3,
+        }))
+        .expect("a flow");
+        assert_eq!((flow.direction.as_str(), flow.snat_address), ("inbound", None));
+        let service: ServiceRow = serde_json::from_value(json!({
+            "service": "csta", "vip": "192.0.2.100", "port": 5060, "protocol": "tcp",
+            "forwarding": "nat", "state": "up", "backends": 2, "backends_available": 1,
+            "active_flows": 34, "new_flows": 40, "packets_in": 40, "packets_out": 60,
+            "bytes_in": 8000, "bytes_out": 10000, "dropped": 12,
+        }))
+        .expect("a service");
+        assert_eq!((service.snat_addresses, service.outbound_nat), (Vec::new(), false));
+    }
 }

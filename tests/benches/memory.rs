@@ -11,7 +11,7 @@ use lb_tests::{
     peer::Server,
 };
 use lb_userspace::{
-    datapath::Datapath,
+    datapath::{Datapath, PortRules},
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
 };
 
@@ -58,20 +58,21 @@ fn mib(bytes: u64) -> f64 {
 
 /// The maps of the loaded program and the bytes that the kernel charges for each, largest first.
 fn maps() -> Result<Vec<(String, u64)>> {
-    let mut datapath = Datapath::load(FLOW_CAPACITY)?;
-    let vip = SocketAddrV4::new(VIP, PORT);
-    let address = SocketAddrV4::new(node_address(1), PORT);
+    let mut datapath = Datapath::load(FLOW_CAPACITY, PortRules::default())?;
+    let vip = SocketAddrV4::new(VIP, PORT).into();
+    let address = SocketAddrV4::new(node_address(1), PORT).into();
     datapath.apply(&Desired {
         services: vec![DesiredService {
             id: 1,
             vip,
             members: vec![DesiredMember { slot: 0, address, weight: 1 }],
+            snat: Vec::new(),
+            outbound_nat: false,
         }],
         backends: vec![DesiredBackend { slot: 0, service: 1, vip, address, available: true }],
     })?;
-    let ids = datapath.program()?.info()?.map_ids()?.context("the kernel tells no maps")?;
     let mut maps = Vec::new();
-    for id in ids {
+    for id in datapath.map_ids()? {
         let map = MapData::from_id(id)?;
         let info = map.info()?;
         let name = info.name_as_str().unwrap_or("?").to_owned();

@@ -18,7 +18,7 @@ use lb_tests::{
     verdict::{self, Verdict},
 };
 use lb_userspace::{
-    datapath::{Datapath, Mode},
+    datapath::{Datapath, Mode, PortRules},
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
 };
 use nix::net::if_::if_nametoindex;
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn measure() -> Result<()> {
-    let lab = Lab::build(LabPlan { clients: 1, nodes: 1 })?;
+    let lab = Lab::build(LabPlan { clients: 1, nodes: 1, ..LabPlan::default() })?;
     // Nobody answers here, and what the program asks the routing table for must be there.
     lab.balancer.ip(&format!(
         "neigh replace {} lladdr 02:00:00:00:00:11 dev back nud permanent
@@ -71,8 +71,9 @@ fn measure() -> Result<()> {
 }
 
 fn measure_inside() -> Result<()> {
-    let mut datapath = Datapath::load(FLOW_CAPACITY)?;
-    datapath.attach(&INTERFACES.map(str::to_owned), Mode::Native)?;
+    let mut datapath = Datapath::load(FLOW_CAPACITY, PortRules::default())?;
+    let interfaces = INTERFACES.map(str::to_owned);
+    datapath.attach(&interfaces, &interfaces, Mode::Native)?;
     let [front, back] = INTERFACES.map(if_nametoindex);
     let (front, back) = (front?, back?);
     datapath.apply(&desired())?;
@@ -110,11 +111,17 @@ fn measure_inside() -> Result<()> {
 }
 
 fn desired() -> Desired {
-    let vip = SocketAddrV4::new(VIP, PORT);
-    let address = SocketAddrV4::new(node_address(1), PORT);
+    let vip = SocketAddrV4::new(VIP, PORT).into();
+    let address = SocketAddrV4::new(node_address(1), PORT).into();
     let members = vec![DesiredMember { slot: 0, address, weight: 1 }];
     Desired {
-        services: vec![DesiredService { id: 1, vip, members }],
+        services: vec![DesiredService {
+            id: 1,
+            vip,
+            members,
+            snat: Vec::new(),
+            outbound_nat: false,
+        }],
         backends: vec![DesiredBackend { slot: 0, service: 1, vip, address, available: true }],
     }
 }

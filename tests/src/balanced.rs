@@ -1,7 +1,7 @@
 //! The fixture of the suites in the lab: a line server on each node, and the balancer before them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -13,7 +13,7 @@ use crate::peer::{HeldConnections, HeldPlan, Server, ShortReport, short_connecti
 
 /// The service of [`ConfigText::for_lab`].
 pub const SERVICE: &str = "csta";
-/// Where its clients connect to.
+/// Where its clients connect to in a routed lab of IPv4; in any lab it is [`Balanced::target`].
 pub const TARGET: SocketAddrV4 = SocketAddrV4::new(VIP, PORT);
 /// How many short connections are open at a time.
 const PARALLELISM: usize = 32;
@@ -49,6 +49,18 @@ impl Balanced {
     /// # Errors
     /// When a part cannot be started.
     pub fn with(plan: LabPlan, change: impl FnOnce(ConfigText) -> ConfigText) -> Result<Self> {
+        Self::with_wide_servers(plan, 1, change)
+    }
+
+    /// As [`Balanced::with`]; each node's server has so many workers, see [`Server::start_wide`].
+    ///
+    /// # Errors
+    /// When a part cannot be started.
+    pub fn with_wide_servers(
+        plan: LabPlan,
+        workers: usize,
+        change: impl FnOnce(ConfigText) -> ConfigText,
+    ) -> Result<Self> {
         let lab = Lab::build(plan)?;
         let config = change(ConfigText::for_lab(&lab));
         let servers = lab
@@ -57,7 +69,8 @@ impl Balanced {
             .map(|node| {
                 let backend = config.backends.iter().find(|backend| backend.name == node.name);
                 let port = backend.map_or(PORT, |backend| backend.port);
-                let server = Server::start(&node.netns, &node.name, node.address, port)?;
+                let server =
+                    Server::start_wide(&node.netns, &node.name, node.address, port, workers)?;
                 Ok((node.name.clone(), server))
             })
             .collect::<Result<_>>()?;
@@ -77,12 +90,17 @@ impl Balanced {
         self.daemon.wait_for_state(SERVICE, backend, "up", UP)
     }
 
+    /// Where the service's clients connect to: the lab's VIP and port.
+    pub fn target(&self) -> SocketAddr {
+        self.lab.target()
+    }
+
     /// Makes `count` short connections to the service.
     ///
     /// # Errors
     /// When the clients' host cannot be entered. Connections that fail are in the report.
     pub fn short(&self, count: usize) -> Result<ShortReport> {
-        short_connections(&self.lab.client, TARGET, count, PARALLELISM)
+        short_connections(&self.lab.client, self.target(), count, PARALLELISM)
     }
 
     /// Holds `count` connections to the service, each asked five times a second.
@@ -90,7 +108,7 @@ impl Balanced {
     /// # Errors
     /// When one of them cannot be opened.
     pub fn hold(&self, count: usize) -> Result<HeldConnections> {
-        HeldConnections::open(&self.lab.client, HeldPlan::new(TARGET, count))
+        HeldConnections::open(&self.lab.client, HeldPlan::new(self.target(), count))
     }
 
     /// Holds `count` silent connections to the service.
@@ -98,7 +116,7 @@ impl Balanced {
     /// # Errors
     /// When one of them cannot be opened.
     pub fn hold_idle(&self, count: usize) -> Result<HeldConnections> {
-        HeldConnections::open(&self.lab.client, HeldPlan::idle(TARGET, count))
+        HeldConnections::open(&self.lab.client, HeldPlan::idle(self.target(), count))
     }
 
     /// The server on a node.

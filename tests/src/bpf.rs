@@ -9,6 +9,9 @@ const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
+const BPF_PROG_GET_NEXT_ID: libc::c_int = 11;
+const BPF_MAP_GET_NEXT_ID: libc::c_int = 12;
+const BPF_LINK_GET_NEXT_ID: libc::c_int = 31;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
@@ -20,6 +23,17 @@ pub enum MapType {
     Array = 2,
     /// Programs by number, for tail calls.
     Programs = 3,
+}
+
+/// What the kernel numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Object {
+    /// A program.
+    Program,
+    /// A map.
+    Map,
+    /// A link.
+    Link,
 }
 
 /// The leading fields of `union bpf_attr` for each command; the kernel takes the rest as zero.
@@ -57,6 +71,12 @@ struct MapUpdate {
 }
 
 #[repr(C)]
+struct NextId {
+    start_id: u32,
+    next_id: u32,
+}
+
+#[repr(C)]
 #[derive(Default)]
 struct TestRun {
     prog_fd: u32,
@@ -82,6 +102,27 @@ struct XdpMd {
     ingress_ifindex: u32,
     rx_queue_index: u32,
     egress_ifindex: u32,
+}
+
+/// Whether the kernel has an object with this number, which is not opened for that: a map of
+/// programs that is opened and closed while the kernel empties it is never freed, since each last
+/// close takes a reference for work that is queued once (`prog_array_map_clear` of the kernel).
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn exists(kind: Object, id: u32) -> io::Result<bool> {
+    let command = match kind {
+        Object::Program => BPF_PROG_GET_NEXT_ID,
+        Object::Map => BPF_MAP_GET_NEXT_ID,
+        Object::Link => BPF_LINK_GET_NEXT_ID,
+    };
+    let mut attr = NextId { start_id: id.saturating_sub(1), next_id: 0 };
+    // SAFETY: `attr` has no pointers.
+    match unsafe { bpf(command, &mut attr) } {
+        Ok(_) => Ok(attr.next_id == id),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Loads an XDP program of these instructions, as the kernel encodes them. It takes frames in

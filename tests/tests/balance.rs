@@ -60,16 +60,18 @@ fn weights_divide_the_connections() -> Result<()> {
 
 #[test]
 fn each_client_address_is_kept_near_and_far() -> Result<()> {
-    let balanced = Balanced::with(LabPlan { clients: 8, nodes: 2 }, |config| config)?;
+    let balanced =
+        Balanced::with(LabPlan { clients: 8, nodes: 2, ..LabPlan::default() }, |config| config)?;
     let near = (1..=8).map(client_address);
-    let sources: Vec<_> = near.chain((1..=56).map(|i| far_client_address(i * 1000))).collect();
+    let all = near.chain((1..=56).map(|i| far_client_address(i * 1000)));
+    let sources: Vec<_> = all.map(ip).collect();
     let plan = ShortPlan { sources: sources.clone(), ..ShortPlan::new(TARGET, 1600, 32) };
 
     let report = plan.run(&balanced.lab.client)?;
 
     println!("{report}");
     assert_eq!((report.failures(), report.translated), (0, 0), "{report}");
-    assert_eq!(report.clients, sources.into_iter().map(ip).collect());
+    assert_eq!(report.clients, sources.into_iter().collect());
     for node in ["node1", "node2"] {
         let share = report.share(node);
         assert!((0.43..=0.57).contains(&share), "{node} got {share:.3}: {report}");
@@ -98,16 +100,17 @@ fn the_ports_of_service_and_backends_may_all_differ() -> Result<()> {
 #[test]
 fn two_services_share_the_nodes_and_are_counted_apart() -> Result<()> {
     const OTHER_VIP: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 101);
-    let balanced = Balanced::with(LabPlan { clients: 2, nodes: 2 }, |config| {
-        let other = config.clone().service("name", "\"gateways\"");
-        let other = other.service("vip", &format!("\"{OTHER_VIP}\"")).service("port", "5070");
-        config.and_service(other.weight("node1", 0))
-    })?;
+    let balanced =
+        Balanced::with(LabPlan { clients: 2, nodes: 2, ..LabPlan::default() }, |config| {
+            let other = config.clone().service("name", "\"gateways\"");
+            let other = other.service("vip", &format!("\"{OTHER_VIP}\"")).service("port", "5070");
+            config.and_service(other.weight("node1", 0))
+        })?;
     let other_target = SocketAddrV4::new(OTHER_VIP, 5070);
     balanced.daemon.wait_for_state("gateways", "node2", "up", Duration::from_secs(5))?;
     // An address for each service: a node could not tell two connections of one client port apart.
     let plan = |target, client| ShortPlan {
-        sources: vec![client_address(client)],
+        sources: vec![ip(client_address(client))],
         ..ShortPlan::new(target, 500, 16)
     };
 
@@ -137,7 +140,8 @@ fn two_services_share_the_nodes_and_are_counted_apart() -> Result<()> {
 
 #[test]
 fn a_single_backend_takes_all() -> Result<()> {
-    let balanced = Balanced::with(LabPlan { clients: 1, nodes: 1 }, |config| config)?;
+    let balanced =
+        Balanced::with(LabPlan { clients: 1, nodes: 1, ..LabPlan::default() }, |config| config)?;
     let report = balanced.short(200)?;
     assert_eq!((report.ok, report.share("node1")), (200, 1.0), "{report}");
     let row = balanced.daemon.backend(SERVICE, "node1")?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use lb_tests::balanced::{Balanced, TARGET};
+use lb_tests::bpf::{self, Object};
 use lb_tests::daemon::{ConfigText, Daemon};
 use lb_tests::lab::{Lab, LabPlan, VIP};
 use lb_tests::netns::Netns;
@@ -15,8 +16,8 @@ use lb_tests::traces::Traces;
 use lb_tests::wait::wait_until;
 use nix::sys::signal::Signal;
 
-/// The programs, maps and links that the daemon holds, as `(kind, id)`.
-fn bpf_objects(daemon: &Daemon) -> Result<BTreeSet<(&'static str, u32)>> {
+/// The programs, maps and links that the daemon holds.
+fn bpf_objects(daemon: &Daemon) -> Result<BTreeSet<(Object, u32)>> {
     let mut objects = BTreeSet::new();
     for file in fs::read_dir(format!("/proc/{}/fdinfo", daemon.pid()))? {
         // A descriptor may be closed since it was listed.
@@ -25,20 +26,23 @@ fn bpf_objects(daemon: &Daemon) -> Result<BTreeSet<(&'static str, u32)>> {
             let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(":\t"));
             line.and_then(|id| id.parse().ok())
         };
-        let link = id("link_id").map(|id| ("link", id));
-        let program = id("prog_id").map(|id| ("program", id));
+        let link = id("link_id").map(|id| (Object::Link, id));
+        let program = id("prog_id").map(|id| (Object::Program, id));
         objects.extend(link.into_iter().chain(program));
-        objects.extend(id("map_id").map(|id| ("map", id)));
+        objects.extend(id("map_id").map(|id| (Object::Map, id)));
     }
     Ok(objects)
 }
 
 /// Which of the objects the kernel still has.
-fn alive(objects: &BTreeSet<(&'static str, u32)>) -> BTreeSet<(&'static str, u32)> {
-    let programs = aya::programs::loaded_programs().flatten().map(|its| ("program", its.id()));
-    let maps = aya::maps::loaded_maps().flatten().map(|its| ("map", its.id()));
-    let links = aya::programs::loaded_links().flatten().map(|its| ("link", its.id()));
-    programs.chain(maps).chain(links).filter(|object| objects.contains(object)).collect()
+fn alive(objects: &BTreeSet<(Object, u32)>) -> Result<BTreeSet<(Object, u32)>> {
+    let mut alive = BTreeSet::new();
+    for &(kind, id) in objects {
+        if bpf::exists(kind, id)? {
+            alive.insert((kind, id));
+        }
+    }
+    Ok(alive)
 }
 
 fn ends_without_a_trace(signal: Signal) -> Result<()> {
@@ -66,9 +70,10 @@ fn ends_without_a_trace(signal: Signal) -> Result<()> {
     }
     let objects = bpf_objects(&balanced.daemon)?;
     let of = |kind| objects.iter().filter(|object| object.0 == kind).count();
-    println!("{} programs, {} maps, {} links", of("program"), of("map"), of("link"));
-    assert!(of("program") >= 1 && of("map") >= 5 && of("link") == 2, "{objects:?}");
-    assert_eq!(alive(&objects), objects);
+    let counts = [Object::Program, Object::Map, Object::Link].map(of);
+    println!("{counts:?} programs, maps and links");
+    assert!(counts[0] >= 1 && counts[1] >= 5 && counts[2] == 2, "{objects:?}");
+    assert_eq!(alive(&objects)?, objects);
     let pins = pins();
 
     balanced.daemon.signal(signal)?;
@@ -79,7 +84,7 @@ fn ends_without_a_trace(signal: Signal) -> Result<()> {
     assert!(!balanced.daemon.socket().exists(), "the admin socket is left");
     // The kernel frees them a moment after the last descriptor is closed.
     wait_until("programs, maps and links to go", Duration::from_secs(5), || {
-        alive(&objects).is_empty()
+        alive(&objects).is_ok_and(|alive| alive.is_empty())
     })
     .with_context(|| format!("{:?} are left", alive(&objects)))?;
     assert_eq!(pins.iter().filter(|pin| pin.exists()).collect::<Vec<_>>(), Vec::<&PathBuf>::new());

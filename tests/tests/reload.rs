@@ -16,7 +16,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Three nodes, of which the first two are backends.
 fn two_of_three() -> Result<Balanced> {
-    Balanced::with(LabPlan { clients: 1, nodes: 3 }, |config| config.without("node3"))
+    Balanced::with(LabPlan { clients: 1, nodes: 3, ..LabPlan::default() }, |config| {
+        config.without("node3")
+    })
 }
 
 fn all_three(balanced: &Balanced) -> lb_tests::daemon::ConfigText {

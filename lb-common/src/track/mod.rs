@@ -42,19 +42,35 @@ impl Segment {
         self.flags & flags == flags
     }
 
-    /// A SYN that opens a connection: not a SYN-ACK.
+    /// A SYN that opens a connection: not a SYN-ACK, and with no flag that contradicts it.
     #[inline(always)]
     pub const fn opens(&self) -> bool {
-        self.flags & (flag::SYN | flag::ACK) == flag::SYN
+        self.flags & (flag::SYN | flag::ACK | flag::FIN | flag::RST) == flag::SYN
     }
 
-    /// Flags that no stack sends: SYN with FIN or RST, or none of SYN, ACK, FIN and RST.
+    /// Flags that no stack sends: SYN with FIN or RST, FIN with RST, or none of SYN, ACK and RST
+    /// (RFC 9293, section 3.10.7; the same ones that the kernel's `tcp_valid_flags` refuses, but
+    /// for URG with SYN and ACK, and with RST, net/netfilter/nf_conntrack_proto_tcp.c).
     #[inline(always)]
     pub const fn absurd(&self) -> bool {
         let flags = self.flags & (flag::SYN | flag::FIN | flag::RST | flag::ACK);
-        flags == 0 || (flags & flag::SYN != 0 && flags & (flag::FIN | flag::RST) != 0)
+        ABSURD >> flags & 1 != 0
     }
 }
+
+/// A bit for each set of the flags SYN, FIN, RST and ACK that is absurd: looked up by a shift,
+/// since it is asked of every packet.
+const ABSURD: u32 = {
+    let (mut absurd, mut flags) = (0, 0u8);
+    while flags < 32 {
+        let kinds = flags & (flag::SYN | flag::FIN | flag::RST);
+        if kinds.count_ones() > 1 || flags & (flag::SYN | flag::RST | flag::ACK) == 0 {
+            absurd |= 1 << flags;
+        }
+        flags += 1;
+    }
+    absurd
+};
 
 /// What a segment means for the entry's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +117,9 @@ pub const fn answers_syn(ack: u32, isn: u32) -> bool {
 #[must_use]
 pub fn from_client(flow: &Flow, segment: &Segment) -> (Flow, Change) {
     let mut next = *flow;
+    if segment.absurd() {
+        return (next, Change::Stay);
+    }
     match flow.state() {
         FlowState::Established | FlowState::Closing => {
             let Flow { client_ack, client_fin, .. } = &mut next;
@@ -142,6 +161,9 @@ pub fn from_client(flow: &Flow, segment: &Segment) -> (Flow, Change) {
 #[must_use]
 pub fn from_backend(flow: &Flow, segment: &Segment) -> (Flow, Change) {
     let mut next = *flow;
+    if segment.absurd() {
+        return (next, Change::Stay);
+    }
     match flow.state() {
         FlowState::Established | FlowState::Closing => {
             let Flow { backend_ack, backend_fin, .. } = &mut next;

@@ -1,6 +1,6 @@
 //! Which flows to list.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +16,9 @@ pub struct FlowFilter {
     /// On the backend of this name, in whatever service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
-    /// From this address.
+    /// With this address as its client.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<Ipv4Addr>,
+    pub client: Option<IpAddr>,
     /// In this state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
@@ -45,8 +45,11 @@ mod tests {
         FlowRow {
             service: "csta".to_owned(),
             backend: "imp1".to_owned(),
-            client: Ipv4Addr::new(10, 0, 0, 7),
+            direction: "inbound".to_owned(),
+            client: [10, 0, 0, 7].into(),
             client_port: 40_000,
+            snat_address: None,
+            snat_port: None,
             state: "established".to_owned(),
             idle_seconds: 3,
         }
@@ -57,7 +60,7 @@ mod tests {
         let all = FlowFilter {
             service: Some("csta".to_owned()),
             backend: Some("imp1".to_owned()),
-            client: Some(Ipv4Addr::new(10, 0, 0, 7)),
+            client: Some([10, 0, 0, 7].into()),
             state: Some("established".to_owned()),
         };
         assert!(FlowFilter::default().matches(&flow()));
@@ -65,7 +68,7 @@ mod tests {
         for other in [
             FlowFilter { service: Some("sip".to_owned()), ..all.clone() },
             FlowFilter { backend: Some("imp2".to_owned()), ..all.clone() },
-            FlowFilter { client: Some(Ipv4Addr::new(10, 0, 0, 8)), ..all.clone() },
+            FlowFilter { client: Some([10, 0, 0, 8].into()), ..all.clone() },
             FlowFilter { state: Some("closed".to_owned()), ..all.clone() },
         ] {
             assert!(!other.matches(&flow()), "{other:?}");
@@ -76,11 +79,18 @@ mod tests {
     fn survives_the_query_of_an_address() {
         let filter = FlowFilter {
             service: Some("a b&c".to_owned()),
-            client: Some(Ipv4Addr::new(10, 0, 0, 7)),
+            client: Some([10, 0, 0, 7].into()),
             ..FlowFilter::default()
         };
         let query = serde_urlencoded::to_string(&filter).unwrap();
         assert_eq!(query, "service=a+b%26c&client=10.0.0.7");
+        assert_eq!(serde_urlencoded::from_str::<FlowFilter>(&query).unwrap(), filter);
+        let filter = FlowFilter {
+            client: Some(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7])),
+            ..FlowFilter::default()
+        };
+        let query = serde_urlencoded::to_string(&filter).unwrap();
+        assert_eq!(query, "client=2001%3Adb8%3A%3A7");
         assert_eq!(serde_urlencoded::from_str::<FlowFilter>(&query).unwrap(), filter);
         assert!(serde_urlencoded::from_str::<FlowFilter>("servise=csta").is_err());
     }

@@ -1,6 +1,6 @@
 //! What can be typed after `lb`.
 
-use std::{net::Ipv4Addr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -172,7 +172,8 @@ pub(super) enum Show {
 #[command(after_help = "\
 Examples:
   lb show flows --backend imp1 --state established
-  lb show flows --client 10.0.0.7 --json")]
+  lb show flows --client 10.0.0.7 --json
+  lb show flows --client 2001:db8::7")]
 pub(super) struct Flows {
     #[command(flatten)]
     pub(super) output: Output,
@@ -182,9 +183,9 @@ pub(super) struct Flows {
     /// Only on this backend
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
-    /// Only from this address
+    /// Only with this client or, where a backend has opened the connection, this remote end
     #[arg(long, value_name = "ADDRESS")]
-    client: Option<Ipv4Addr>,
+    client: Option<IpAddr>,
     /// Only in this state
     #[arg(long)]
     state: Option<FlowState>,

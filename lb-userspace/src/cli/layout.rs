@@ -24,23 +24,37 @@ pub(super) fn table<const N: usize>(
     columns: [(&str, Kind); N],
     rows: impl Iterator<Item = [String; N]>,
 ) -> String {
+    table_of_some(what, columns.map(Some), rows)
+}
+
+/// As [`table`]; a column that is `None` is left out.
+pub(super) fn table_of_some<const N: usize>(
+    what: &str,
+    columns: [Option<(&str, Kind)>; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let rows = rows.map(|row| {
+        let cells = row.into_iter().zip(columns);
+        cells.filter_map(|(cell, column)| column.map(|_| cell)).collect::<Vec<_>>()
+    });
+    let columns: Vec<_> = columns.into_iter().flatten().collect();
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(WIDTH)
-        .set_header(columns.map(|(title, _)| title))
+        .set_header(columns.iter().map(|(title, _)| *title))
         .add_rows(rows);
     if table.is_empty() {
         return format!("no {what}\n");
     }
-    let last = N.saturating_sub(1);
-    for (index, (column, (_, kind))) in table.column_iter_mut().zip(columns).enumerate() {
+    let last = columns.len().saturating_sub(1);
+    for (index, (column, (_, kind))) in table.column_iter_mut().zip(&columns).enumerate() {
         column.set_padding((0, if index == last { 0 } else { GAP }));
-        if kind == Kind::Number {
+        if *kind == Kind::Number {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        if kind != Kind::Wrapped {
+        if *kind != Kind::Wrapped {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
@@ -90,6 +104,13 @@ a/b        12345678
         assert!(text.lines().count() > 2, "{text}");
         assert!(text.lines().all(|line| line.len() <= usize::from(WIDTH)), "{text}");
         assert!(text.contains(&name), "{text}");
+    }
+
+    #[test]
+    fn leaves_out_what_is_not_to_be_shown() {
+        let [name, _, why] = COLUMNS.map(Some);
+        let text = table_of_some("rows", [name, None, why], [row("a/b", "1", "up")].into_iter());
+        assert_eq!(text, "NAME  WHY\na/b   up\n");
     }
 
     #[test]

@@ -3,10 +3,12 @@
 #[cfg(test)]
 mod tests;
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::{
     layout::{
-        Kind::{Number, Text, Wrapped},
-        facts, table,
+        Kind::{self, Number, Text, Wrapped},
+        facts, table, table_of_some,
     },
     units::{bytes, count, duration, short_duration},
 };
@@ -16,6 +18,8 @@ use crate::report::{BackendRow, DropRow, FlowRow, KeepaliveRow, ServiceRow, Summ
 const NONE: &str = "-";
 /// A table keeps all of its cells, at more than a kilobyte a row: a million flows are many tables.
 const FLOWS_A_TABLE: usize = 5_000;
+/// The direction of connections that backends have opened.
+const OUTBOUND: &str = "outbound";
 
 pub(super) fn summary(summary: &Summary) -> String {
     let Summary { version, pid, uptime_seconds, config, .. } = summary;
@@ -39,12 +43,13 @@ pub(super) fn summary(summary: &Summary) -> String {
     ])
 }
 
+/// A table, and below it what is translated beside the VIP.
 pub(super) fn services(rows: &[ServiceRow]) -> String {
-    table(
+    let mut text = table(
         "services",
         [
             ("SERVICE", Wrapped),
-            ("VIP", Text),
+            ("VIP", addresses(rows.iter().map(|row| row.vip))),
             ("STATE", Text),
             ("BACKENDS", Number),
             ("FLOWS", Number),
@@ -56,7 +61,7 @@ pub(super) fn services(rows: &[ServiceRow]) -> String {
         rows.iter().map(|row| {
             [
                 row.service.clone(),
-                format!("{}:{}", row.vip, row.port),
+                socket(row.vip, row.port),
                 row.state.clone(),
                 format!("{}/{}", row.backends_available, row.backends),
                 count(row.active_flows),
@@ -66,7 +71,31 @@ pub(super) fn services(rows: &[ServiceRow]) -> String {
                 count(row.dropped),
             ]
         }),
-    )
+    );
+    let translating: Vec<_> =
+        rows.iter().filter(|row| row.outbound_nat || !row.snat_addresses.is_empty()).collect();
+    if !translating.is_empty() {
+        text.push('\n');
+        text.push_str(&table(
+            "services",
+            [
+                ("SERVICE", Wrapped),
+                ("FORWARDING", Text),
+                ("OUTBOUND NAT", Text),
+                ("SNAT ADDRESSES", Wrapped),
+            ],
+            translating.into_iter().map(|row| {
+                let snat: Vec<_> = row.snat_addresses.iter().map(ToString::to_string).collect();
+                [
+                    row.service.clone(),
+                    row.forwarding.clone(),
+                    if row.outbound_nat { "yes" } else { "no" }.to_owned(),
+                    if snat.is_empty() { NONE.to_owned() } else { snat.join(" ") },
+                ]
+            }),
+        ));
+    }
+    text
 }
 
 /// A table, and below it why backends are not up.
@@ -75,7 +104,7 @@ pub(super) fn backends(rows: &[BackendRow]) -> String {
         "backends",
         [
             ("BACKEND", Wrapped),
-            ("ADDRESS", Text),
+            ("ADDRESS", addresses(rows.iter().map(|row| row.address))),
             ("STATE", Text),
             ("SINCE", Number),
             ("WEIGHT", Number),
@@ -88,7 +117,7 @@ pub(super) fn backends(rows: &[BackendRow]) -> String {
         rows.iter().map(|row| {
             [
                 format!("{}/{}", row.service, row.backend),
-                format!("{}:{}", row.address, row.port),
+                socket(row.address, row.port),
                 row.state.clone(),
                 duration(row.since_seconds),
                 row.weight.to_string(),
@@ -120,7 +149,7 @@ pub(super) fn keepalives(rows: &[KeepaliveRow]) -> String {
         "keepalives",
         [
             ("BACKEND", Wrapped),
-            ("ADDRESS", Text),
+            ("ADDRESS", addresses(rows.iter().map(|row| row.address))),
             ("TYPE", Text),
             ("STATE", Text),
             ("LAST", Number),
@@ -133,7 +162,7 @@ pub(super) fn keepalives(rows: &[KeepaliveRow]) -> String {
             let or_none = |text: Option<String>| text.unwrap_or_else(|| NONE.to_owned());
             [
                 format!("{}/{}", row.service, row.backend),
-                format!("{}:{}", row.address, row.port),
+                socket(row.address, row.port),
                 row.r#type.clone(),
                 row.state.clone(),
                 or_none(row.last_check_seconds.map(short_duration)),
@@ -149,29 +178,41 @@ pub(super) fn keepalives(rows: &[KeepaliveRow]) -> String {
 /// At most `limit` flows, and a last line where there are more. The titles return every
 /// [`FLOWS_A_TABLE`] rows.
 pub(super) fn flows(rows: &[FlowRow], limit: Option<usize>) -> String {
-    let shown = limit.unwrap_or(rows.len()).min(rows.len());
-    let mut text: String = rows[..shown].chunks(FLOWS_A_TABLE).map(flow_table).collect();
-    if rows.is_empty() {
-        text = flow_table(rows);
-    } else if shown < rows.len() {
-        text.push_str(&format!("{shown} of {} flows shown\n", rows.len()));
-    }
-    text
-}
-
-fn flow_table(rows: &[FlowRow]) -> String {
-    table(
-        "flows",
-        [("BACKEND", Wrapped), ("CLIENT", Text), ("STATE", Text), ("IDLE", Number)],
-        rows.iter().map(|row| {
+    let shown = &rows[..limit.unwrap_or(rows.len()).min(rows.len())];
+    let snat = |row: &FlowRow| {
+        row.snat_address.map(|address| (address, row.snat_port.unwrap_or_default()))
+    };
+    let ends = shown.iter().flat_map(|row| snat(row).map(|(address, _)| address));
+    let some = |any: bool, title, kind| any.then_some((title, kind));
+    let columns = [
+        Some(("BACKEND", Wrapped)),
+        some(shown.iter().any(|row| row.direction == OUTBOUND), "DIRECTION", Text),
+        Some(("CLIENT", addresses(shown.iter().map(|row| row.client)))),
+        some(shown.iter().any(|row| snat(row).is_some()), "SNAT", addresses(ends)),
+        Some(("STATE", Text)),
+        Some(("IDLE", Number)),
+    ];
+    let part = |rows: &[FlowRow]| {
+        let rows = rows.iter().map(|row| {
             [
                 format!("{}/{}", row.service, row.backend),
-                format!("{}:{}", row.client, row.client_port),
+                row.direction.clone(),
+                socket(row.client, row.client_port),
+                snat(row).map_or_else(|| NONE.to_owned(), |(address, port)| socket(address, port)),
                 row.state.clone(),
                 duration(row.idle_seconds),
             ]
-        }),
-    )
+        });
+        table_of_some("flows", columns, rows)
+    };
+    if shown.is_empty() {
+        return part(shown);
+    }
+    let mut text: String = shown.chunks(FLOWS_A_TABLE).map(part).collect();
+    if shown.len() < rows.len() {
+        text.push_str(&format!("{} of {} flows shown\n", shown.len(), rows.len()));
+    }
+    text
 }
 
 pub(super) fn drops(rows: &[DropRow]) -> String {
@@ -187,4 +228,14 @@ pub(super) fn drops(rows: &[DropRow]) -> String {
             ]
         }),
     )
+}
+
+/// How a column of such addresses is written: those of IPv6 may be too wide for a line.
+fn addresses(mut addresses: impl Iterator<Item = IpAddr>) -> Kind {
+    if addresses.any(|address| address.is_ipv6()) { Wrapped } else { Text }
+}
+
+/// `10.0.0.11:5060`, `[2001:db8::11]:5060`.
+fn socket(address: IpAddr, port: u16) -> String {
+    SocketAddr::new(address, port).to_string()
 }

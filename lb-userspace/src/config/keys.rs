@@ -19,6 +19,7 @@ pub(super) static ROOT: Level = Level {
         "persist",
         "pin_directory",
         "flow_capacity",
+        "snat_ports",
         "admin_socket",
         "metrics_listen",
         "service",

@@ -8,6 +8,7 @@
 //! that the format knows out of it by means of `reader` and `values`, `validate` compares the
 //! parts with each other. Each of them tells a `report` what is wrong and goes on.
 
+mod address;
 mod document;
 mod duration;
 mod error;
@@ -16,6 +17,7 @@ mod reader;
 mod report;
 mod schema;
 mod suggest;
+mod translation;
 mod validate;
 mod values;
 
@@ -23,7 +25,8 @@ mod values;
 mod tests;
 
 use std::io::Read;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,6 +39,8 @@ use report::Report;
 pub const DEFAULT_ADMIN_SOCKET: &str = "/run/lb/lb.sock";
 /// Flows that the table holds where the config says nothing.
 pub const DEFAULT_FLOW_CAPACITY: u32 = 1 << 20;
+/// Ports that translated connections are given where the config says nothing.
+pub const DEFAULT_SNAT_PORTS: RangeInclusive<u16> = 1024..=65535;
 /// The port of a service where the config says nothing: SIP over TCP (RFC 3261, section 18).
 pub const DEFAULT_PORT: u16 = 5060;
 /// The weight of a backend where the config says nothing.
@@ -48,6 +53,8 @@ pub const MAX_SERVICES: usize = lb_common::MAX_SERVICES as usize;
 /// Backends in one config at most, over all services: half of what the datapath has room for, so
 /// that a reload may replace all of them while the old ones drain.
 pub const MAX_BACKENDS: usize = lb_common::MAX_BACKENDS as usize / 2;
+/// Addresses that the clients of one service are translated to at most.
+pub const MAX_SNAT_ADDRESSES: usize = 16;
 /// Services that may share one backend address and port at most.
 pub const MAX_SERVICES_PER_BACKEND: usize = lb_common::MAX_SERVICES_PER_BACKEND;
 
@@ -63,6 +70,8 @@ pub struct Config {
     pub xdp_mode: XdpMode,
     /// Flows that the table holds, 1024 to 16777216.
     pub flow_capacity: u32,
+    /// Ports that translated connections are given, none of them 0.
+    pub snat_ports: RangeInclusive<u16>,
     /// Absolute path of the admin socket, short enough for a `sockaddr_un` (unix(7)).
     pub admin_socket: PathBuf,
     /// In the order of the file; at least one, names unique, VIP and port unique.
@@ -85,14 +94,49 @@ pub enum XdpMode {
 pub struct Service {
     /// 1 to 64 of `A-Z a-z 0-9 . _ -`; unique.
     pub name: String,
-    /// The address that clients connect to; no backend of any service has it.
-    pub vip: Ipv4Addr,
+    /// The address that clients connect to; its backends are of its family, and no backend of any service has it.
+    pub vip: IpAddr,
     /// The TCP port that clients connect to, never 0.
     pub port: u16,
+    /// What happens to the addresses of its packets.
+    pub forwarding: Forwarding,
+    /// Whether connections that its backends open leave from the VIP. The services of one backend
+    /// for which this is so have one VIP.
+    pub outbound_nat: bool,
     /// How its backends are checked.
     pub keepalive: Keepalive,
     /// In the order of the file; at least one, names unique, address and port unique.
     pub backends: Vec<Backend>,
+}
+
+/// What happens to the addresses of a service's packets on their way to a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forwarding {
+    /// The VIP becomes the backend's address; clients keep theirs.
+    Nat,
+    /// And the client's becomes one of ours: backends need no route to clients through us.
+    FullNat {
+        /// Ours: 1 to 16, of the VIP's family, no duplicates, none of them a backend's.
+        snat_addresses: Vec<IpAddr>,
+    },
+}
+
+impl Forwarding {
+    /// The word for it in the config file.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::FullNat { .. } => "full-nat",
+        }
+    }
+
+    /// What clients are translated to; empty where they keep their address.
+    pub fn snat_addresses(&self) -> &[IpAddr] {
+        match self {
+            Self::Nat => &[],
+            Self::FullNat { snat_addresses } => snat_addresses,
+        }
+    }
 }
 
 /// How and how often a backend is checked. Detection of a silent backend takes at most
@@ -141,7 +185,7 @@ pub struct Backend {
     /// 1 to 64 of `A-Z a-z 0-9 . _ -`; unique in its service.
     pub name: String,
     /// The node's own address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The TCP port on the node, never 0.
     pub port: u16,
     /// Share of the new flows against the other backends, 0 to 65535; 0: no new flows. All

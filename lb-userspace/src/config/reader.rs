@@ -93,16 +93,32 @@ impl<'r, 't> TableReader<'r, 't> {
         example: &str,
         read: impl Fn(&DeValue<'_>) -> Result<T, String>,
     ) -> Result<Vec<Located<T>>, Refused> {
-        let found = self.find(key).ok_or_else(|| self.missing(key, example))?;
+        let list = self.list(key, example, read)?;
+        if !list.given {
+            return Err(self.missing(key, example));
+        }
+        if list.value.is_empty() {
+            let message = format!("is empty: write for example {key} = {example}");
+            return Err(self.refuse(list.line, key, message));
+        }
+        Ok(list.value)
+    }
+
+    /// The elements of the list `key`, each with its own line; an absent key means none.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        read: impl Fn(&DeValue<'_>) -> Result<T, String>,
+    ) -> Read<Vec<Located<T>>> {
+        let Some(found) = self.find(key) else {
+            return Ok(Located { value: Vec::new(), line: self.nested.line, given: false });
+        };
         let line = self.report.line_of(found.span().start);
         let DeValue::Array(elements) = found.get_ref() else {
             let what = format!("a list such as {example}");
             return Err(self.refuse(line, key, expected(&what, found.get_ref())));
         };
-        if elements.is_empty() {
-            let message = format!("is empty: write for example {key} = {example}");
-            return Err(self.refuse(line, key, message));
-        }
         // Every element is read before the first refusal ends the list.
         let elements: Vec<_> = elements
             .iter()
@@ -113,7 +129,8 @@ impl<'r, 't> TableReader<'r, 't> {
                     .map_err(|message| self.refuse(line, key, message))
             })
             .collect();
-        elements.into_iter().collect()
+        let value = elements.into_iter().collect::<Result<_, _>>()?;
+        Ok(Located { value, line, given: true })
     }
 
     /// The table `key`; where it is absent, `empty`, at this table's line.

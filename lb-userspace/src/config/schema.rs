@@ -1,32 +1,35 @@
 //! The format: which keys each table has, their types and defaults, and what this version does
 //! not offer.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::address::address;
 use super::keys::{BACKEND, KEEPALIVE, ROOT, SERVICE};
 use super::reader::{Located, Nested, Read, TableReader};
 use super::report::{Refused, Report};
 use super::values::{
-    address, choice, duration, empty_list, integer, interface, name, never, off, port, socket_path,
+    choice, duration, integer, interface, name, never, off, port, port_range, socket_path, switch,
 };
 use super::{
-    DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PORT, DEFAULT_WEIGHT, Keepalive,
-    KeepaliveKind, MAX_WEIGHT, XdpMode,
+    DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PORT, DEFAULT_SNAT_PORTS, DEFAULT_WEIGHT,
+    Keepalive, KeepaliveKind, MAX_WEIGHT, XdpMode,
 };
 
-const FLOW_CAPACITY: std::ops::RangeInclusive<u32> = 1024..=1 << 24;
-const WEIGHT: std::ops::RangeInclusive<u32> = 0..=MAX_WEIGHT;
-const COUNT: std::ops::RangeInclusive<u32> = 1..=100;
+const FLOW_CAPACITY: RangeInclusive<u32> = 1024..=1 << 24;
+const WEIGHT: RangeInclusive<u32> = 0..=MAX_WEIGHT;
+const COUNT: RangeInclusive<u32> = 1..=100;
 
 /// The file, each value judged by itself.
 pub(super) struct RawConfig {
     pub interfaces: Result<Vec<Located<String>>, Refused>,
     pub xdp_mode: Read<XdpMode>,
     pub flow_capacity: Read<u32>,
+    pub snat_ports: Read<RangeInclusive<u16>>,
     pub admin_socket: Read<PathBuf>,
     pub services: Result<Vec<RawService>, Refused>,
 }
@@ -36,10 +39,20 @@ pub(super) struct RawService {
     pub path: String,
     pub line: usize,
     pub name: Read<String>,
-    pub vip: Read<Ipv4Addr>,
+    pub vip: Read<IpAddr>,
     pub port: Read<u16>,
+    pub forwarding: Read<ForwardingWord>,
+    pub snat_addresses: Read<Vec<Located<IpAddr>>>,
+    pub outbound_nat: Read<bool>,
     pub keepalive: Result<RawKeepalive, Refused>,
     pub backends: Result<Vec<RawBackend>, Refused>,
+}
+
+/// What `forwarding` may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ForwardingWord {
+    Nat,
+    FullNat,
 }
 
 /// One `[service.keepalive]`, or the lack of it.
@@ -58,7 +71,7 @@ pub(super) struct RawBackend {
     pub path: String,
     pub line: usize,
     pub name: Read<String>,
-    pub address: Read<Ipv4Addr>,
+    pub address: Read<IpAddr>,
     pub port: Read<u16>,
     pub weight: Read<u32>,
 }
@@ -82,6 +95,7 @@ pub(super) fn read(document: &DeTable<'_>, report: &mut Report) -> RawConfig {
     );
     let flow_capacity =
         table.or_default("flow_capacity", DEFAULT_FLOW_CAPACITY, integer(FLOW_CAPACITY));
+    let snat_ports = table.or_default("snat_ports", DEFAULT_SNAT_PORTS, port_range);
     let admin_socket =
         table.or_default("admin_socket", PathBuf::from(DEFAULT_ADMIN_SOCKET), socket_path);
     table.check("persist", off("persist", "the datapath ends with the process"));
@@ -93,7 +107,7 @@ pub(super) fn read(document: &DeTable<'_>, report: &mut Report) -> RawConfig {
     let services = services.map(|services| {
         services.into_iter().map(|service| read_service(service, report)).collect()
     });
-    RawConfig { interfaces, xdp_mode, flow_capacity, admin_socket, services }
+    RawConfig { interfaces, xdp_mode, flow_capacity, snat_ports, admin_socket, services }
 }
 
 fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
@@ -103,6 +117,11 @@ fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
     let name = table.required("name", "\"csta\"", name);
     let vip = table.required("vip", "\"192.0.2.100\"", address);
     let port = table.or_default("port", DEFAULT_PORT, port);
+    let forwardings = [("nat", Ok(ForwardingWord::Nat)), ("full-nat", Ok(ForwardingWord::FullNat))];
+    let forwarding =
+        table.or_default("forwarding", ForwardingWord::Nat, choice("forwarding", &forwardings));
+    let snat_addresses = table.list("snat_addresses", "[\"192.0.2.10\"]", address);
+    let outbound_nat = table.or_default("outbound_nat", false, switch);
     let keepalive = table.table("keepalive", &no_keepalive);
     let backends = table.tables("backend", "[[service.backend]]");
     read_choices_of_later_versions(&mut table);
@@ -112,18 +131,23 @@ fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
     let backends = backends.map(|backends| {
         backends.into_iter().map(|backend| read_backend(backend, &port, report)).collect()
     });
-    RawService { path, line, name, vip, port, keepalive, backends }
+    RawService {
+        path,
+        line,
+        name,
+        vip,
+        port,
+        forwarding,
+        snat_addresses,
+        outbound_nat,
+        keepalive,
+        backends,
+    }
 }
 
 fn read_choices_of_later_versions(table: &mut TableReader<'_, '_>) {
     let instead = "only TCP is balanced";
     table.check("protocol", choice("protocol", &[("tcp", Ok(())), ("udp", Err(instead))]));
-    let instead = "the client's address is kept, and the balancer must be the nodes' gateway";
-    table.check("forwarding", choice("forwarding", &[("nat", Ok(())), ("full-nat", Err(instead))]));
-    let instead = "the client's address is kept";
-    table.check("snat_addresses", empty_list("snat_addresses", instead));
-    let instead = "connections that the nodes open leave from the nodes' own addresses";
-    table.check("outbound_nat", off("outbound_nat", instead));
     let instead = "backends are chosen by the consistent hash";
     table.check(
         "balance",

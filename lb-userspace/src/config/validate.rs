@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
+use super::address::family;
 use super::duration::format_duration;
 use super::reader::Located;
 use super::report::{Refused, Report, key_in};
-use super::schema::{RawBackend, RawConfig, RawKeepalive, RawService};
+use super::schema::{ForwardingWord, RawBackend, RawConfig, RawKeepalive, RawService};
 use super::{
-    Backend, Config, Keepalive, KeepaliveKind, MAX_BACKENDS, MAX_SERVICES,
-    MAX_SERVICES_PER_BACKEND, Service,
+    Backend, Config, Forwarding, Keepalive, KeepaliveKind, MAX_BACKENDS, MAX_SERVICES,
+    MAX_SERVICES_PER_BACKEND, Service, translation,
 };
 
 /// Turns a file into a config. Where some value was refused there is none, but the others are
@@ -30,6 +31,7 @@ pub(super) fn validate(raw: RawConfig, report: &mut Report) -> Result<Config, Re
         check_services(services, report);
         check_backends(services, report);
         check_shared_backends(services, report);
+        translation::check(services, report);
         for keepalive in services.iter().filter_map(|service| service.keepalive.as_ref().ok()) {
             check_keepalive(keepalive, report);
         }
@@ -64,15 +66,15 @@ fn check_services(services: &[RawService], report: &mut Report) {
             let (line, key) = if port.given { (port.line, "port") } else { (vip.line, "vip") };
             let key = key_in(&service.path, key);
             addresses.refuse_again(report, &(vip.value, port.value), line, &key, |first| {
-                let (vip, port) = (vip.value, port.value);
-                format!("the service of line {first} has {vip}:{port}: change VIP or port")
+                let place = SocketAddr::new(vip.value, port.value);
+                format!("the service of line {first} has {place}: change VIP or port")
             });
         }
     }
 }
 
 fn check_backends(services: &[RawService], report: &mut Report) {
-    let vips: HashMap<Ipv4Addr, usize> = services
+    let vips: HashMap<IpAddr, usize> = services
         .iter()
         .rev()
         .filter_map(|service| service.vip.as_ref().ok())
@@ -96,12 +98,22 @@ fn check_backends(services: &[RawService], report: &mut Report) {
                 );
                 report.refuse(address.line, key_in(&backend.path, "address"), message);
             }
+            if let Ok(vip) = &service.vip
+                && vip.value.is_ipv4() != address.value.is_ipv4()
+            {
+                let (ours, theirs) = (family(address.value), family(vip.value));
+                let message = format!(
+                    "{} is {ours}, and the VIP of line {} is {theirs}: write the node's {theirs} \
+                     address, or make a service of its own for {ours}",
+                    address.value, vip.line
+                );
+                report.refuse(address.line, key_in(&backend.path, "address"), message);
+            }
             if let Ok(port) = &backend.port {
                 let key = key_in(&backend.path, "address");
-                let place = (address.value, port.value);
+                let place = SocketAddr::new(address.value, port.value);
                 addresses.refuse_again(report, &place, address.line, &key, |first| {
-                    let (address, port) = place;
-                    format!("the backend of line {first} has {address}:{port}: remove one")
+                    format!("the backend of line {first} has {place}: remove one")
                 });
             }
         }
@@ -111,23 +123,22 @@ fn check_backends(services: &[RawService], report: &mut Report) {
 /// A packet that returns from a backend may belong to each of the services that share it; the
 /// datapath tries them in turn, and its program is bounded.
 fn check_shared_backends(services: &[RawService], report: &mut Report) {
-    let mut services_of: HashMap<(Ipv4Addr, u16), Vec<usize>> = HashMap::new();
+    let mut services_of: HashMap<SocketAddr, Vec<usize>> = HashMap::new();
     for (index, service) in services.iter().enumerate() {
         for backend in backends_of(service) {
             let (Ok(address), Ok(port)) = (&backend.address, &backend.port) else { continue };
-            let (place, line) = ((address.value, port.value), address.line);
+            let place = SocketAddr::new(address.value, port.value);
             let sharing = services_of.entry(place).or_default();
             if sharing.last() == Some(&index) {
                 continue;
             }
             sharing.push(index);
             if sharing.len() == MAX_SERVICES_PER_BACKEND + 1 {
-                let (address, port) = place;
                 let message = format!(
-                    "{address}:{port} is a backend of more than {MAX_SERVICES_PER_BACKEND} \
+                    "{place} is a backend of more than {MAX_SERVICES_PER_BACKEND} \
                      services: let the node listen on one more port"
                 );
-                report.refuse(line, key_in(&backend.path, "address"), message);
+                report.refuse(address.line, key_in(&backend.path, "address"), message);
             }
         }
     }
@@ -158,12 +169,12 @@ fn check_keepalive(keepalive: &RawKeepalive, report: &mut Report) {
     report.refuse(blamed.line, key_in(&keepalive.path, key), message);
 }
 
-fn backends_of(service: &RawService) -> impl Iterator<Item = &RawBackend> {
+pub(super) fn backends_of(service: &RawService) -> impl Iterator<Item = &RawBackend> {
     service.backends.iter().flatten()
 }
 
 /// Values that must not come twice, each with the line of its first.
-struct Seen<T>(HashMap<T, usize>);
+pub(super) struct Seen<T>(HashMap<T, usize>);
 
 impl<T> Default for Seen<T> {
     fn default() -> Self {
@@ -173,7 +184,7 @@ impl<T> Default for Seen<T> {
 
 impl<T: Hash + Eq + Clone> Seen<T> {
     /// Takes note of `value`; where it was seen on line N before, refuses it by `message(N)`.
-    fn refuse_again(
+    pub(super) fn refuse_again(
         &mut self,
         report: &mut Report,
         value: &T,
@@ -197,16 +208,25 @@ fn build(raw: RawConfig) -> Result<Config, Refused> {
         interfaces: raw.interfaces?.into_iter().map(|interface| interface.value).collect(),
         xdp_mode: raw.xdp_mode?.value,
         flow_capacity: raw.flow_capacity?.value,
+        snat_ports: raw.snat_ports?.value,
         admin_socket: raw.admin_socket?.value,
         services: raw.services?.into_iter().map(build_service).collect::<Result<_, _>>()?,
     })
 }
 
 fn build_service(raw: RawService) -> Result<Service, Refused> {
+    let snat_addresses = raw.snat_addresses?.value.into_iter().map(|address| address.value);
     Ok(Service {
         name: raw.name?.value,
         vip: raw.vip?.value,
         port: raw.port?.value,
+        forwarding: match raw.forwarding?.value {
+            ForwardingWord::Nat => Forwarding::Nat,
+            ForwardingWord::FullNat => {
+                Forwarding::FullNat { snat_addresses: snat_addresses.collect() }
+            }
+        },
+        outbound_nat: raw.outbound_nat?.value,
         keepalive: build_keepalive(raw.keepalive?)?,
         backends: raw.backends?.into_iter().map(build_backend).collect::<Result<_, _>>()?,
     })

@@ -2,7 +2,6 @@
 //!
 //! Every function judges a value by itself and says what is wrong with it and what to do.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,51 +72,32 @@ pub(super) fn interface(value: &DeValue<'_>) -> Result<String, String> {
     Err(format!("{shown} {reason}: `ip -brief link` lists the interfaces"))
 }
 
-/// An IPv4 address that one host can have and others can reach.
-pub(super) fn address(value: &DeValue<'_>) -> Result<Ipv4Addr, String> {
-    let text = string("an IPv4 address in quotes, such as \"192.0.2.100\"", value)?;
-    let shown = quote(text);
-    let Ok(address) = text.parse::<Ipv4Addr>() else {
-        return Err(no_address(text));
-    };
-    let kind = match address.octets() {
-        [0, ..] => "is of 0.0.0.0/8, which is no host's address",
-        [127, ..] => "is a loopback address, which nobody else can reach",
-        [224..=239, ..] => "is a multicast address",
-        [255, 255, 255, 255] => "is the broadcast address",
-        [240..=255, ..] => "is of the reserved range 240.0.0.0/4",
-        _ => return Ok(address),
-    };
-    Err(format!("{shown} {kind}: write the address of one host"))
-}
-
-fn no_address(text: &str) -> String {
-    let shown = quote(text);
-    let host =
-        |end: char| text.split(end).next().is_some_and(|host| host.parse::<Ipv4Addr>().is_ok());
-    if text.trim_matches(['[', ']']).parse::<Ipv6Addr>().is_ok() {
-        format!("{shown}: IPv6 is not available in this version: write an IPv4 address")
-    } else if host('/') {
-        format!("{shown} is a network: write the address alone, without /{}", after(text, '/'))
-    } else if host(':') {
-        format!("{shown} has a port: write the address alone and port = {}", after(text, ':'))
-    } else if text.contains(|c: char| c.is_ascii_alphabetic()) {
-        format!("{shown} is no IPv4 address: names are not resolved, write the address")
-    } else {
-        format!(
-            "{shown} is no IPv4 address: write four numbers from 0 to 255, without leading zeros"
-        )
-    }
-}
-
-fn after(text: &str, separator: char) -> String {
-    let rest = text.split_once(separator).map_or("", |(_, rest)| rest);
-    rest.chars().take(5).filter(char::is_ascii_digit).collect()
-}
-
 /// A TCP port that can be connected to.
 pub(super) fn port(value: &DeValue<'_>) -> Result<u16, String> {
     integer(1..=u16::MAX)(value)
+}
+
+/// A range of TCP ports, "LOW-HIGH", both included.
+pub(super) fn port_range(value: &DeValue<'_>) -> Result<RangeInclusive<u16>, String> {
+    const EXAMPLE: &str = "\"1024-65535\"";
+    let text = string(&format!("a range of ports in quotes, such as {EXAMPLE}"), value)?;
+    let shown = quote(text);
+    let is_number =
+        |text: &str| !text.is_empty() && text.chars().all(|digit| digit.is_ascii_digit());
+    let Some((low, high)) =
+        text.split_once('-').filter(|(low, high)| is_number(low) && is_number(high))
+    else {
+        return Err(format!("{shown} is no range of ports: write LOW-HIGH, such as {EXAMPLE}"));
+    };
+    // Digits that do not fit are a number that is too large.
+    let port = |digits: &str| digits.parse::<u16>().ok().filter(|port| *port > 0);
+    match (port(low), port(high)) {
+        (Some(low), Some(high)) if low <= high => Ok(low..=high),
+        (Some(low), Some(high)) => {
+            Err(format!("{shown} begins above its end: write \"{high}-{low}\""))
+        }
+        _ => Err(format!("{shown} is out of range: ports are from 1 to 65535")),
+    }
 }
 
 /// The path of the admin socket.
@@ -198,6 +178,11 @@ pub(super) fn choice<T: Copy>(
     }
 }
 
+/// A switch.
+pub(super) fn switch(value: &DeValue<'_>) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| expected("true or false", value))
+}
+
 /// A switch that this version knows in its off position only.
 pub(super) fn off(key: &str, instead: &str) -> impl Fn(&DeValue<'_>) -> Result<(), String> {
     move |value| match value {
@@ -206,15 +191,6 @@ pub(super) fn off(key: &str, instead: &str) -> impl Fn(&DeValue<'_>) -> Result<(
             Err(not_available(&format!("{key} = true"), instead, "write false or remove it"))
         }
         other => Err(expected("false", other)),
-    }
-}
-
-/// A list that this version knows empty only.
-pub(super) fn empty_list(key: &str, instead: &str) -> impl Fn(&DeValue<'_>) -> Result<(), String> {
-    move |value| match value {
-        DeValue::Array(list) if list.is_empty() => Ok(()),
-        DeValue::Array(_) => Err(not_available(key, instead, "write [] or remove it")),
-        other => Err(expected("a list in brackets", other)),
     }
 }
 
@@ -227,13 +203,13 @@ fn not_available(what: &str, instead: &str, remedy: &str) -> String {
     format!("{what} is not available in this version: {instead}; {remedy}")
 }
 
-fn string<'v>(what: &str, value: &'v DeValue<'_>) -> Result<&'v str, String> {
+pub(super) fn string<'v>(what: &str, value: &'v DeValue<'_>) -> Result<&'v str, String> {
     value.as_str().ok_or_else(|| expected(what, value))
 }
 
 fn describe(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(text) if text.parse::<i128>().is_ok() => {
+        DeValue::String(text) if text.parse::<i128>().is_ok() || text.parse::<bool>().is_ok() => {
             format!("the text {}: write it without quotes", quote(text))
         }
         DeValue::String(text) => format!("the text {}", quote(text)),
@@ -264,17 +240,6 @@ mod tests {
 
     #[test]
     fn each_range_ends_where_it_says() {
-        for (inside, outside) in [
-            ("1.0.0.0", "0.255.255.255"),
-            ("126.255.255.255", "127.0.0.0"),
-            ("128.0.0.0", "127.255.255.255"),
-            ("223.255.255.255", "224.0.0.0"),
-            ("223.255.255.254", "239.255.255.255"),
-            ("169.254.0.1", "255.255.255.254"),
-        ] {
-            assert!(accepts(address, &format!("'{inside}'")), "{inside}");
-            assert!(!accepts(address, &format!("'{outside}'")), "{outside}");
-        }
         for (inside, outside) in [("10ms", "9999us"), ("1h", "1h 1ns")] {
             assert!(accepts(duration, &format!("'{inside}'")), "{inside}");
             assert!(!accepts(duration, &format!("'{outside}'")), "{outside}");
@@ -283,6 +248,15 @@ mod tests {
             assert!(accepts(port, inside), "{inside}");
             assert!(!accepts(port, outside), "{outside}");
         }
+        for (inside, outside) in [
+            ("1-65535", "0-65535"),
+            ("1024-65535", "1024-65536"),
+            ("5060-5060", "5061-5060"),
+            ("01024-2048", "99999999999999999999-99999999999999999999"),
+        ] {
+            assert!(accepts(port_range, &format!("'{inside}'")), "{inside}");
+            assert!(!accepts(port_range, &format!("'{outside}'")), "{outside}");
+        }
         let a = |count| "a".repeat(count);
         assert!(accepts(interface, &format!("'{}'", a(15))));
         assert!(!accepts(interface, &format!("'{}'", a(16))));
@@ -290,6 +264,18 @@ mod tests {
         assert!(!accepts(name, &format!("'{}'", a(65))));
         assert!(accepts(socket_path, &format!("'/{}'", a(106))));
         assert!(!accepts(socket_path, &format!("'/{}'", a(107))));
+    }
+
+    #[test]
+    fn a_range_of_ports_has_two_ends() {
+        let range = port_range(DeValue::parse("'1024-65535'").expect("TOML").get_ref());
+        assert_eq!(range, Ok(1024..=65535));
+        for text in ["", "-", "1024", "1024-", "-65535", "1-2-3", "+1-2", "1 - 2", "low-high"] {
+            let value = format!("'{text}'");
+            let message = port_range(DeValue::parse(&value).expect("TOML").get_ref());
+            let message = message.expect_err(text);
+            assert!(message.contains("write LOW-HIGH, such as \"1024-65535\""), "{message}");
+        }
     }
 
     #[test]

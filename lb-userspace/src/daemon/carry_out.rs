@@ -1,6 +1,10 @@
 //! Carries out what the state machine decided.
 
-use std::{collections::HashMap, net::Ipv4Addr, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    time::Instant,
+};
 
 use log::{error, info, warn};
 use tokio::sync::oneshot;
@@ -9,7 +13,7 @@ use super::{Daemon, removal::Removed};
 use crate::{
     config::format_duration,
     control::{BackendName, Order, Refused},
-    datapath::now_ticks,
+    datapath::{FlowTable, now_ticks},
     report::FlowRow,
     state::{Effects, Status},
 };
@@ -22,7 +26,7 @@ impl Daemon {
             match transition.status {
                 Status::Down => {
                     warn!("{transition}");
-                    self.neighbours.doubt(*transition.address.ip());
+                    self.neighbours.doubt(transition.address.ip());
                 }
                 _ => info!("{transition}"),
             }
@@ -42,8 +46,8 @@ impl Daemon {
             }
         }
         self.keepalives.reconcile(&self.state.targets());
-        let backends: Vec<Ipv4Addr> =
-            desired.backends.iter().map(|backend| *backend.address.ip()).collect();
+        let backends: Vec<IpAddr> =
+            desired.backends.iter().map(|backend| backend.address.ip()).collect();
         self.neighbours.reconcile(&backends);
     }
 
@@ -77,11 +81,21 @@ impl Daemon {
         }
     }
 
-    /// Removes what is over from the flow table, beside everything else.
-    pub(super) fn start_sweep(&mut self) {
+    /// Removes what is over from the flow table, and looks which addresses its flows are
+    /// translated to where somebody wants to know, beside everything else.
+    pub(super) async fn start_sweep(&mut self) {
         if self.sweep.as_ref().is_some_and(|sweep| !sweep.is_finished()) {
             return;
         }
+        if let Some(ended) = self.sweep.take()
+            && let Ok(Some(in_use)) = ended.await
+        {
+            self.state.looked(&in_use);
+        }
+        if let Err(error) = self.datapath.retire() {
+            error!("{error}");
+        }
+        let look = self.state.has_retired();
         let flows = self.datapath.flows();
         let capacity = self.config.flow_capacity;
         self.sweep = Some(tokio::task::spawn_blocking(move || {
@@ -95,6 +109,7 @@ impl Daemon {
                 ),
                 Err(error) => error!("{error}"),
             }
+            if look { addresses_in_use(&flows) } else { None }
         }));
     }
 
@@ -118,13 +133,23 @@ impl Daemon {
             let listed = flows.for_each(|key, flow| {
                 // A flow of a backend that went meanwhile is about to go.
                 if let Some((service, backend)) = names.get(&flow.backend) {
-                    rows.push(FlowRow::new(service, backend, key, flow, now));
+                    let snat = flows.leaves_from(flow);
+                    rows.push(FlowRow::new((service, backend), (key, flow), snat, now));
                 }
             });
             let rows = listed.map(|()| rows).map_err(|error| Refused::Because(error.to_string()));
             let _ = answer.send(rows);
         });
     }
+}
+
+/// What the flows are translated to.
+fn addresses_in_use(flows: &FlowTable) -> Option<BTreeSet<IpAddr>> {
+    let mut in_use = BTreeSet::new();
+    let listed = flows.for_each(|_, flow| {
+        in_use.extend(flows.leaves_from(flow).map(|(address, _)| address));
+    });
+    listed.map(|()| in_use).inspect_err(|error| error!("{error}")).ok()
 }
 
 /// What an order did, in a sentence for its operator and the log.

@@ -2,12 +2,15 @@
 //! carried out, and leaves nothing behind.
 
 mod carry_out;
+mod network;
+mod reload;
 mod removal;
 mod signals;
 mod snapshot;
 
 use std::{
-    net::Ipv4Addr,
+    collections::BTreeSet,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -23,10 +26,10 @@ use tokio::{
 use crate::{
     admin,
     config::{Config, XdpMode},
-    control::{Handle, Refused, Request},
-    datapath::{Datapath, Mode, Resetter},
+    control::{Handle, Request},
+    datapath::{self, Datapath, Mode, Resetter},
     keepalive::{self, Keepalives},
-    net::{self, Forwarding, Neighbours, VipAddresses},
+    net::{self, Forwarding, Neighbours, VipAddresses, VlanOffload},
     report::InterfaceRow,
     state::State,
 };
@@ -52,6 +55,7 @@ struct Daemon {
     netlink: net::Handle,
     vips: VipAddresses,
     forwarding: Forwarding,
+    vlan_offload: VlanOffload,
     neighbours: Neighbours,
     keepalives: Keepalives,
     /// The XDP modes that are really on, as last read.
@@ -62,7 +66,7 @@ struct Daemon {
     doomed: Removal,
     removals: Removals,
     ticks: u64,
-    sweep: Option<JoinHandle<()>>,
+    sweep: Option<JoinHandle<Option<BTreeSet<IpAddr>>>>,
 }
 
 /// Runs the balancer that the file describes, until SIGTERM or SIGINT.
@@ -76,7 +80,7 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let (handle, requests) = Handle::new();
     let (events_in, events) = mpsc::channel(1024);
 
-    let mut daemon = Daemon::prepare(config_path, config, events_in)?;
+    let mut daemon = Daemon::prepare(config_path, config, events_in).await?;
     let outcome = match daemon.start().await {
         Ok(()) => daemon.serve(server, handle, requests, events, signals).await,
         Err(error) => Err(error),
@@ -87,16 +91,18 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
 
 impl Daemon {
     /// Loads the program. Nothing that outlives this process is touched.
-    fn prepare(
+    async fn prepare(
         config_path: &Path,
         config: Config,
         events: mpsc::Sender<keepalive::Event>,
     ) -> anyhow::Result<Self> {
         let mut state = State::default();
         state.reload(&config, Instant::now())?;
-        let mut datapath = Datapath::load(config.flow_capacity)?;
-        datapath.apply(&state.desired())?;
         let netlink = net::connect()?;
+        let rules = network::port_rules(&netlink, &config).await?;
+        let mut datapath = Datapath::load(config.flow_capacity, rules)?;
+        datapath.apply(&state.desired())?;
+        datapath::give_back_memory();
         Ok(Self {
             config_path: config_path.to_owned(),
             started: Instant::now(),
@@ -104,6 +110,7 @@ impl Daemon {
             datapath,
             vips: VipAddresses::new(netlink.clone(), &config.interfaces),
             forwarding: Forwarding::default(),
+            vlan_offload: VlanOffload::default(),
             // The kernel lists for one asker at a time on each socket: this one has its own.
             neighbours: Neighbours::start(net::connect()?, &config.interfaces),
             keepalives: Keepalives::new(events),
@@ -120,7 +127,8 @@ impl Daemon {
 
     /// The VIPs come last: from then on clients find us, and everything has to be in place.
     async fn start(&mut self) -> anyhow::Result<()> {
-        self.forwarding.enable(&self.config.interfaces)?;
+        let devices = self.devices().await?;
+        self.follow_links(&devices).await?;
         let handoffs = self.datapath.take_handoffs()?;
         tokio::spawn(async move {
             if let Err(error) = handoffs.run().await {
@@ -132,7 +140,7 @@ impl Daemon {
             XdpMode::Native => Mode::Native,
             XdpMode::Generic => Mode::Generic,
         };
-        self.datapath.attach(&self.config.interfaces, wanted)?;
+        self.datapath.attach(&devices, &self.config.interfaces, wanted)?;
         self.modes = self.read_modes().await?;
         for row in &self.modes {
             if !matches!(row.xdp_mode.as_str(), "native" | "generic") {
@@ -221,6 +229,7 @@ impl Daemon {
         }
         drop(self.datapath);
         self.forwarding.restore();
+        self.vlan_offload.restore();
         info!("stopped; nothing is left behind");
     }
 
@@ -251,41 +260,15 @@ impl Daemon {
         }
     }
 
-    /// Reads the config file again; where it is wrong, nothing changes.
-    async fn reload(&mut self) -> Result<String, Refused> {
-        let refuse = |why: String| Refused::Because(format!("nothing was changed: {why}"));
-        let config = Config::load(&self.config_path).map_err(|error| refuse(error.to_string()))?;
-        if let Some(key) = needs_restart(&self.config, &config) {
-            return Err(refuse(format!("a new value of `{key}` needs a restart of lb")));
-        }
-        let effects = self
-            .state
-            .reload(&config, Instant::now())
-            .map_err(|error| refuse(error.to_string()))?;
-        self.config = config;
-        self.carry_out(effects);
-        let lack = match self.place_vips().await {
-            Ok(()) => String::new(),
-            Err(error) => format!("; {error}, trying again"),
-        };
-        Ok(format!(
-            "reloaded {}: {}, {}{lack}",
-            self.config_path.display(),
-            count(self.config.services.len(), "service"),
-            count(
-                self.config.services.iter().map(|service| service.backends.len()).sum(),
-                "backend"
-            )
-        ))
-    }
-
     async fn tick(&mut self) {
         self.ticks += 1;
         if std::mem::take(&mut self.behind) {
             self.follow_state();
         }
         if self.ticks.is_multiple_of(CHECK_VIPS_EVERY) {
-            if let Err(error) = self.place_vips().await {
+            let reached = self.follow_attached().await;
+            let placed = self.place_vips().await;
+            if let Err(error) = reached.and(placed.map_err(Into::into)) {
                 error!("{error}; trying again");
             }
             match self.read_modes().await {
@@ -295,47 +278,9 @@ impl Daemon {
         }
         self.pass_time();
         if self.ticks.is_multiple_of(SWEEP_EVERY) {
-            self.start_sweep();
+            self.start_sweep().await;
         }
     }
-
-    /// Also puts a VIP there again that somebody has taken away.
-    async fn place_vips(&mut self) -> Result<(), net::NetError> {
-        let vips = self.vips_of_state();
-        self.vips.reconcile(&vips).await
-    }
-
-    async fn read_modes(&self) -> Result<Vec<InterfaceRow>, net::NetError> {
-        let mut modes = Vec::new();
-        for attachment in self.datapath.attachments() {
-            let mode = net::xdp_mode(&self.netlink, &attachment.interface).await?;
-            modes.push(InterfaceRow {
-                name: attachment.interface.clone(),
-                xdp_mode: mode.as_str().to_owned(),
-            });
-        }
-        Ok(modes)
-    }
-
-    fn vips_of_state(&self) -> Vec<Ipv4Addr> {
-        let mut vips: Vec<Ipv4Addr> =
-            self.state.services().iter().map(|service| *service.vip.ip()).collect();
-        vips.sort_unstable();
-        vips.dedup();
-        vips
-    }
-}
-
-/// The first key whose change a running daemon cannot follow.
-fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
-    [
-        ("interfaces", old.interfaces != new.interfaces),
-        ("xdp_mode", old.xdp_mode != new.xdp_mode),
-        ("flow_capacity", old.flow_capacity != new.flow_capacity),
-        ("admin_socket", old.admin_socket != new.admin_socket),
-    ]
-    .into_iter()
-    .find_map(|(key, changed)| changed.then_some(key))
 }
 
 /// "1 service", "2 services".

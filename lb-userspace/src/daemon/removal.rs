@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::SocketAddrV4,
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Removal {
     /// Slots whose flows are reset, and where their backends listen.
-    reset: HashMap<u32, SocketAddrV4>,
+    reset: HashMap<u32, SocketAddr>,
     /// Slots that are to be free afterwards.
     released: HashSet<u32>,
 }
@@ -49,7 +49,7 @@ impl Removal {
             |flow| self.reset.contains_key(&flow.backend) || self.released.contains(&flow.backend),
             |key, flow| {
                 let Some(backend) = self.reset.get(&flow.backend) else { return };
-                match resetter.reset(key, flow, *backend) {
+                match resetter.reset(key, flow, *backend, flows.leaves_from(flow)) {
                     Ok(()) => told += 1,
                     Err(_) => untold += 1,
                 }

@@ -1,8 +1,8 @@
 //! What there is to show, put together.
 
-use std::{collections::HashMap, net::Ipv4Addr, process};
+use std::{collections::HashMap, net::IpAddr, process};
 
-use lb_common::{Action, BackendCounters, Flow, FlowKey, NO_SERVICE};
+use lb_common::{Action, BackendCounters, Flow, FlowKey, Ip, NO_SERVICE};
 use log::error;
 
 use super::Daemon;
@@ -88,7 +88,7 @@ impl Daemon {
         BackendRow {
             service: service.name.clone(),
             backend: backend.name.clone(),
-            address: *backend.address.ip(),
+            address: backend.address.ip(),
             port: backend.address.port(),
             weight: backend.weight,
             state: backend.status().as_str().to_owned(),
@@ -135,13 +135,24 @@ impl Daemon {
 
 impl FlowRow {
     /// The row of a flow at the tick `now`.
-    pub(super) fn new(service: &str, backend: &str, key: &FlowKey, flow: &Flow, now: u32) -> Self {
+    pub(super) fn new(
+        (service, backend): (&str, &str),
+        (key, flow): (&FlowKey<Ip>, &Flow),
+        snat: Option<(IpAddr, u16)>,
+        now: u32,
+    ) -> Self {
+        let outbound = flow.snat.is_outbound();
+        let (client, client_port) =
+            if outbound { (key.vip, key.vip_port) } else { (key.client, key.client_port) };
         let idle = now.saturating_sub(flow.last_seen);
         Self {
             service: service.to_owned(),
             backend: backend.to_owned(),
-            client: Ipv4Addr::from(key.client),
-            client_port: key.client_port.get(),
+            direction: if outbound { "outbound" } else { "inbound" }.to_owned(),
+            client: client.into(),
+            client_port: client_port.get(),
+            snat_address: snat.map(|(address, _)| address),
+            snat_port: snat.map(|(_, port)| port),
             state: flow.state().as_str().to_owned(),
             idle_seconds: (f64::from(idle) * TICK_SECONDS) as u64,
         }
@@ -157,10 +168,12 @@ fn service_row(
     let sum = |of: fn(&BackendRow) -> u64| backends.iter().map(of).sum();
     ServiceRow {
         service: service.name.clone(),
-        vip: *service.vip.ip(),
+        vip: service.vip.ip(),
         port: service.vip.port(),
         protocol: "tcp".to_owned(),
-        forwarding: "nat".to_owned(),
+        forwarding: service.forwarding.as_str().to_owned(),
+        snat_addresses: service.forwarding.snat_addresses().to_vec(),
+        outbound_nat: service.outbound_nat,
         state: if available > 0 { "up" } else { "down" }.to_owned(),
         backends: backends.len(),
         backends_available: available,
@@ -188,7 +201,7 @@ fn keepalive_row(check: Check) -> KeepaliveRow {
     KeepaliveRow {
         service: check.service,
         backend: check.backend,
-        address: *check.address.ip(),
+        address: check.address.ip(),
         port: check.address.port(),
         r#type: match check.kind {
             KeepaliveKind::Tcp => "tcp",

@@ -37,19 +37,20 @@ impl fmt::Debug for Attachment {
     }
 }
 
-/// Attaches the loaded program to all interfaces, by BPF links.
+/// Attaches the loaded program, by BPF links: natively to all devices, or else to all interfaces.
 ///
 /// In [`Mode::Auto`] all of them run it natively, or none: a native program cannot redirect to a
 /// device whose driver has no XDP, and the kernel drops what it sends there.
 pub(super) fn attach(
     program: &mut Xdp,
+    devices: &[String],
     interfaces: &[String],
     mode: Mode,
 ) -> Result<Vec<Attachment>, DatapathError> {
     match mode {
-        Mode::Native => attach_in(program, interfaces, XdpMode::Driver),
+        Mode::Native => attach_in(program, devices, XdpMode::Driver),
         Mode::Generic => attach_in(program, interfaces, XdpMode::Skb),
-        Mode::Auto => match attach_in(program, interfaces, XdpMode::Driver) {
+        Mode::Auto => match attach_in(program, devices, XdpMode::Driver) {
             Err((interface, Failure::NotNative(why))) => {
                 warn!(
                     "{interface}: the driver cannot run the program natively ({why}); using \

@@ -1,8 +1,8 @@
 //! Writes the configuration maps.
 
 use std::{
-    collections::{BTreeMap, HashMap, btree_map::Entry},
-    net::SocketAddrV4,
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
+    net::SocketAddr,
     os::fd::AsFd as _,
 };
 
@@ -11,22 +11,33 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, IterableMap as _, MapData, xdp::DevMapHash},
 };
 use lb_common::{
-    Backend, Endpoint, MAGLEV_SIZE, MAGLEV_WORDS, MAX_SERVICES_PER_BACKEND, MaglevWord, NO_BACKEND,
-    PORT_WORDS, PortRoles, Return, Returns, Service,
+    Backend, Endpoint, MAGLEV_SIZE, MAGLEV_WORDS, MaglevWord, NO_BACKEND, PORT_WORDS, PortRoles,
+    Returns, Service,
 };
 
-use super::{batch, counters::Counters, error::DatapathError, take};
+use super::{
+    addresses::Addresses,
+    batch,
+    counters::Counters,
+    entries::{backend_of, endpoint, returns_of},
+    error::DatapathError,
+    leases::Leases,
+    pairs::{Pairs, PortRules},
+    take,
+};
 use crate::{
-    desired::{Desired, DesiredBackend, DesiredMember},
+    desired::{Desired, DesiredMember},
     maglev,
 };
 
 const PORT_ROLES: &str = "PORT_ROLES";
 const SERVICES: &str = "SERVICES";
+const VIPS: &str = "VIPS";
 const RETURNS: &str = "RETURNS";
 const BACKENDS: &str = "BACKENDS";
 const MAGLEV: &str = "MAGLEV";
 const INTERFACES: &str = "INTERFACES";
+const ONE_BUFFER: &str = "ONE_BUFFER";
 
 /// Of kernel 5.10: inner maps may differ in size.
 const BPF_F_INNER_MAP: u32 = 0x1000;
@@ -37,32 +48,45 @@ type MaglevTable = Array<MapData, MaglevWord>;
 pub(super) struct ConfigMaps {
     port_roles: Array<MapData, PortRoles>,
     services: BpfHashMap<MapData, Endpoint, Service>,
+    vips: Array<MapData, Endpoint>,
     returns: BpfHashMap<MapData, Endpoint, Returns>,
     backends: Array<MapData, Backend>,
     maglev: ArrayOfMaps<MapData, MaglevTable>,
     interfaces: DevMapHash<MapData>,
+    one_buffer: BpfHashMap<MapData, u32, u32>,
+    pub(super) pairs: Pairs,
+    addresses: Addresses,
     written: Written,
 }
 
 #[derive(Default)]
 struct Written {
     ports: HashMap<u32, PortRoles>,
-    services: BTreeMap<SocketAddrV4, u32>,
-    returns: BTreeMap<SocketAddrV4, Returns>,
-    backends: BTreeMap<u32, DesiredBackend>,
+    services: BTreeMap<SocketAddr, u32>,
+    returns: BTreeMap<SocketAddr, Returns>,
+    backends: BTreeMap<u32, Backend>,
     /// By service: the members, and how many entries each slot has.
     maglev: BTreeMap<u32, (Vec<DesiredMember>, HashMap<u32, u32>)>,
+    one_buffer: BTreeSet<u32>,
 }
 
 impl ConfigMaps {
-    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, DatapathError> {
+    pub(super) fn new(
+        ebpf: &mut Ebpf,
+        rules: PortRules,
+        leases: Leases,
+    ) -> Result<Self, DatapathError> {
         Ok(Self {
             port_roles: take(ebpf, PORT_ROLES)?,
             services: take(ebpf, SERVICES)?,
+            vips: take(ebpf, VIPS)?,
             returns: take(ebpf, RETURNS)?,
             backends: take(ebpf, BACKENDS)?,
             maglev: take(ebpf, MAGLEV)?,
             interfaces: take(ebpf, INTERFACES)?,
+            one_buffer: take(ebpf, ONE_BUFFER)?,
+            pairs: Pairs::new(ebpf, rules, leases)?,
+            addresses: Addresses::new(ebpf)?,
             written: Written::default(),
         })
     }
@@ -73,6 +97,24 @@ impl ConfigMaps {
             .map_err(DatapathError::map(INTERFACES, "write"))
     }
 
+    pub(super) fn set_one_buffer(&mut self, index: u32, one: bool) -> Result<(), DatapathError> {
+        if one == self.written.one_buffer.contains(&index) {
+            return Ok(());
+        }
+        let done = if one {
+            self.one_buffer.insert(index, index, 0)
+        } else {
+            self.one_buffer.remove(&index)
+        };
+        done.map_err(DatapathError::map(ONE_BUFFER, "write"))?;
+        if one {
+            self.written.one_buffer.insert(index);
+        } else {
+            self.written.one_buffer.remove(&index);
+        }
+        Ok(())
+    }
+
     /// In this order: what packets are sent to exists before what sends them there, and goes
     /// after it.
     pub(super) fn apply(
@@ -81,13 +123,17 @@ impl ConfigMaps {
         counters: &mut Counters,
     ) -> Result<(), DatapathError> {
         self.remove_services(desired)?;
-        self.write_backends(desired, counters)?;
-        let returns = returns_of(desired);
+        // Without the ports of one pair the rest is written all the same.
+        let pairs = self.pairs.apply(desired);
+        self.addresses.apply(desired, &self.pairs)?;
+        let returns = returns_of(desired, &self.pairs);
         self.write_returns(&returns)?;
+        self.write_backends(desired, counters)?;
         self.write_maglev(desired)?;
         self.write_services(desired, counters)?;
         self.remove_returns(&returns)?;
-        self.write_ports(desired)
+        self.write_ports(desired)?;
+        pairs
     }
 
     /// The numbers of the services and the slots that are in the maps.
@@ -113,22 +159,18 @@ impl ConfigMaps {
     ) -> Result<(), DatapathError> {
         let written = &mut self.written.backends;
         for backend in &desired.backends {
-            if written.get(&backend.slot) == Some(backend) {
+            let service = desired.services.iter().find(|service| service.id == backend.service);
+            let value = backend_of(backend, service, &self.pairs);
+            if written.get(&backend.slot) == Some(&value) {
                 continue;
             }
             if !written.contains_key(&backend.slot) {
                 counters.clear_backend(backend.slot)?;
             }
-            let value = Backend::new(
-                (*backend.address.ip()).into(),
-                lb_common::Port::new(backend.address.port()),
-                backend.service,
-                backend.available,
-            );
             self.backends
                 .set(backend.slot, value, 0)
                 .map_err(DatapathError::map(BACKENDS, "write"))?;
-            written.insert(backend.slot, *backend);
+            written.insert(backend.slot, value);
         }
         // What a slot said before is left there: flows that still name it are gone before the
         // slot is used anew.
@@ -138,7 +180,7 @@ impl ConfigMaps {
 
     fn write_returns(
         &mut self,
-        wanted: &BTreeMap<SocketAddrV4, Returns>,
+        wanted: &BTreeMap<SocketAddr, Returns>,
     ) -> Result<(), DatapathError> {
         let written = &mut self.written.returns;
         for (address, returns) in wanted {
@@ -154,7 +196,7 @@ impl ConfigMaps {
 
     fn remove_returns(
         &mut self,
-        wanted: &BTreeMap<SocketAddrV4, Returns>,
+        wanted: &BTreeMap<SocketAddr, Returns>,
     ) -> Result<(), DatapathError> {
         let written = &mut self.written.returns;
         let gone: Vec<_> =
@@ -185,7 +227,7 @@ impl ConfigMaps {
 
     fn remove_services(&mut self, desired: &Desired) -> Result<(), DatapathError> {
         let written = &mut self.written.services;
-        let stays = |(vip, id): (&SocketAddrV4, &u32)| {
+        let stays = |(vip, id): (&SocketAddr, &u32)| {
             desired.services.iter().any(|service| (service.vip, service.id) == (*vip, *id))
         };
         let gone: Vec<_> =
@@ -208,6 +250,9 @@ impl ConfigMaps {
         for service in &desired.services {
             if let Entry::Vacant(entry) = written.entry(service.vip) {
                 counters.clear_service(service.id)?;
+                self.vips
+                    .set(service.id, endpoint(service.vip), 0)
+                    .map_err(DatapathError::map(VIPS, "write"))?;
                 self.services
                     .insert(endpoint(service.vip), Service { id: service.id }, 0)
                     .map_err(DatapathError::map(SERVICES, "write"))?;
@@ -227,8 +272,12 @@ impl ConfigMaps {
             let port = lb_common::Port::new(backend.address.port());
             wanted.entry(PortRoles::word(port)).or_default().add_backend(port);
         }
+        let outbound = self.pairs.any_of_nodes();
         for word in 0..PORT_WORDS {
-            let roles = wanted.get(&word).copied().unwrap_or_default();
+            let mut roles = wanted.get(&word).copied().unwrap_or_default();
+            if outbound {
+                roles.add_outbound();
+            }
             if self.written.ports.get(&word).copied().unwrap_or_default() != roles {
                 self.port_roles
                     .set(word, roles, 0)
@@ -238,23 +287,6 @@ impl ConfigMaps {
         }
         Ok(())
     }
-}
-
-/// The services of each backend's address.
-fn returns_of(desired: &Desired) -> BTreeMap<SocketAddrV4, Returns> {
-    let mut wanted: BTreeMap<SocketAddrV4, Returns> = BTreeMap::new();
-    for backend in &desired.backends {
-        let returns = wanted.entry(backend.address).or_default();
-        // The config and the state machine keep to the limit.
-        let at = returns.len as usize;
-        debug_assert!(at < MAX_SERVICES_PER_BACKEND, "{} has too many", backend.address);
-        if let Some(place) = returns.services.get_mut(at) {
-            let Endpoint { address, port, .. } = endpoint(backend.vip);
-            *place = Return::new(address, port, backend.slot);
-            returns.len += 1;
-        }
-    }
-    wanted
 }
 
 /// The kernel's table for a service, and how many of its entries each slot has.
@@ -287,8 +319,4 @@ fn build_table(
         *entries.entry(slot).or_insert(0) += 1;
     }
     Ok((table, entries))
-}
-
-fn endpoint(address: SocketAddrV4) -> Endpoint {
-    Endpoint::new((*address.ip()).into(), lb_common::Port::new(address.port()))
 }

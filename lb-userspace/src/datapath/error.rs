@@ -14,9 +14,14 @@ pub enum DatapathError {
         chain(.0)
     )]
     Load(#[source] Box<EbpfError>),
-    /// The kernel's verifier refused the program.
-    #[error("the kernel refused the XDP program: {0}")]
-    Verify(String),
+    /// The kernel's verifier refused a program.
+    #[error("the kernel refused the XDP program {program}: {why}")]
+    Verify {
+        /// Which one.
+        program: &'static str,
+        /// What the kernel said.
+        why: String,
+    },
     /// The object lacks a part: it is not the one that was built with this binary.
     #[error("the XDP object has no {0}")]
     Missing(&'static str),
@@ -48,6 +53,13 @@ pub enum DatapathError {
         /// What is wrong and what to do.
         why: String,
     },
+    /// There are old pairs of address and backend beside the new ones.
+    #[error(
+        "more than {} sets of ports for translated connections are in use, those of connections \
+         that still drain included",
+        lb_common::MAX_PAIRS - 1
+    )]
+    TooManyPairs,
     /// The raw socket for the packets that the kernel has to send.
     #[error("cannot open a raw socket for packets that the kernel has to send: {0}")]
     RawSocket(#[source] io::Error),
@@ -63,14 +75,17 @@ impl DatapathError {
     }
 
     /// For `map_err`: the program was not loaded.
-    pub(super) fn verify(error: ProgramError) -> Self {
-        let text = match &error {
-            ProgramError::LoadError { io_error, verifier_log } => {
-                format!("{io_error} ({})", verdict(&verifier_log.to_string()))
-            }
-            other => chain(other),
-        };
-        Self::Verify(text)
+    pub(super) fn verify(program: &'static str) -> impl FnOnce(ProgramError) -> Self {
+        move |error| Self::Verify { program, why: refusal(&error) }
+    }
+}
+
+fn refusal(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            format!("{io_error} ({})", verdict(&verifier_log.to_string()))
+        }
+        other => chain(other),
     }
 }
 

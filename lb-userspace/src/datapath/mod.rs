@@ -1,81 +1,121 @@
-//! The XDP program and its maps, from userspace: the only place that writes them.
+//! The XDP programs and their maps, from userspace: the only place that writes them.
 
+mod addresses;
 mod attach;
 mod batch;
 mod config_maps;
 mod counters;
+mod entries;
 mod entry;
 mod error;
 mod flows;
+mod fragments;
 mod handoff;
+mod leases;
+mod memory;
+mod pairs;
 mod pressure;
+mod raw_socket;
 mod reset;
 mod syscall;
+mod vlans;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::Map,
+    maps::{Map, MapData, ProgramArray},
     programs::{Program, ProgramFd, Xdp},
 };
-use lb_common::PROVEN_MAP;
+use lb_common::{ENTRY, PROVEN_MAP, PROVEN6_MAP, Step};
 
 pub use attach::{Attachment, Mode};
 pub use counters::{Counts, ServiceOutcome};
 pub use error::DatapathError;
 pub use flows::{FlowTable, now_ticks};
 pub use handoff::Handoffs;
+pub use memory::give_back_memory;
+pub use pairs::PortRules;
 pub use reset::{Resetter, resets};
 
-use crate::desired::Desired;
+use crate::{desired::Desired, net::Vlan};
 use config_maps::ConfigMaps;
 use counters::Counters;
+use leases::Leases;
+use vlans::Vlans;
 
 /// The object that the build script made, aligned for the ELF reader.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
 
-/// The program's name in the object.
-const PROGRAM: &str = "lb";
+/// The programs that others call, by number.
+const STEPS: &str = "STEPS";
 
 /// The loaded program with its maps. Dropping it detaches the program everywhere.
 pub struct Datapath {
     ebpf: Ebpf,
     attachments: Vec<Attachment>,
+    /// The kernel empties it when its last descriptor goes.
+    _steps: ProgramArray<MapData>,
     config: ConfigMaps,
+    vlans: Vlans,
     counters: Counters,
     flows: FlowTable,
     handoffs_failed: Arc<AtomicU64>,
 }
 
 impl Datapath {
-    /// Creates the maps, with room for `flow_capacity` proven flows, and loads the program.
-    pub fn load(flow_capacity: u32) -> Result<Self, DatapathError> {
+    /// Creates the maps, with room for `flow_capacity` proven flows of each family, and loads the
+    /// programs. Translated connections are given ports by `rules`.
+    pub fn load(flow_capacity: u32, rules: PortRules) -> Result<Self, DatapathError> {
         let mut ebpf = EbpfLoader::new()
+            // Nothing in the object is about the kernel's own types, whose description is large.
+            .btf(None)
             .map_max_entries(PROVEN_MAP, flow_capacity)
+            .map_max_entries(PROVEN6_MAP, flow_capacity)
             .load(OBJECT)
             .map_err(|error| DatapathError::Load(Box::new(error)))?;
-        program_of(&mut ebpf)?.load().map_err(DatapathError::verify)?;
-        let config = ConfigMaps::new(&mut ebpf)?;
+        program_of(&mut ebpf, ENTRY)?.load().map_err(DatapathError::verify(ENTRY))?;
+        let mut steps: ProgramArray<MapData> = take(&mut ebpf, STEPS)?;
+        for &step in Step::ALL {
+            let program = program_of(&mut ebpf, step.as_str())?;
+            program.load().map_err(DatapathError::verify(step.as_str()))?;
+            let program = program.fd().map_err(DatapathError::verify(step.as_str()))?;
+            steps.set(step as u32, program, 0).map_err(DatapathError::map(STEPS, "write"))?;
+        }
+        let leases = Leases::default();
+        let config = ConfigMaps::new(&mut ebpf, rules, leases.clone())?;
+        let vlans = Vlans::new(&mut ebpf)?;
         let counters = Counters::new(&mut ebpf)?;
-        let flows = FlowTable::new(&mut ebpf)?;
+        let flows = FlowTable::new(&mut ebpf, leases)?;
         Ok(Self {
             ebpf,
             attachments: Vec::new(),
+            _steps: steps,
             config,
+            vlans,
             counters,
             flows,
             handoffs_failed: Arc::default(),
         })
     }
 
-    /// Attaches the program to the interfaces, natively where `mode` wants that and all drivers
-    /// can; once.
-    pub fn attach(&mut self, interfaces: &[String], mode: Mode) -> Result<(), DatapathError> {
-        self.attachments = attach::attach(program_of(&mut self.ebpf)?, interfaces, mode)?;
+    /// Attaches the program, natively to the `devices` where `mode` wants that and all drivers can,
+    /// else to the `interfaces`; once. They differ where an interface is a VLAN's: only the device
+    /// below it runs the program natively.
+    pub fn attach(
+        &mut self,
+        devices: &[String],
+        interfaces: &[String],
+        mode: Mode,
+    ) -> Result<(), DatapathError> {
+        let program = program_of(&mut self.ebpf, ENTRY)?;
+        self.attachments = attach::attach(program, devices, interfaces, mode)?;
         for attachment in &self.attachments {
             self.config.add_interface(attachment.index)?;
         }
@@ -91,6 +131,27 @@ impl Datapath {
     /// consistent configuration. After an error the next call starts from what was written.
     pub fn apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
         self.config.apply(desired, &mut self.counters)
+    }
+
+    /// Tells the program which tags stand for which interface; those of before are forgotten.
+    pub fn set_vlans(&mut self, vlans: &[Vlan]) -> Result<(), DatapathError> {
+        self.vlans.apply(vlans)
+    }
+
+    /// Tells the program whether the kernel redirects to the interface of this index only frames that
+    /// lie in one buffer; others are handed to the kernel's stack. Until it is told: all frames.
+    pub fn set_one_buffer(&mut self, index: u32, one: bool) -> Result<(), DatapathError> {
+        self.config.set_one_buffer(index, one)
+    }
+
+    /// Gives ports by other rules at addresses that connections leave from from now on.
+    pub fn set_port_rules(&mut self, rules: PortRules) {
+        self.config.pairs.set_rules(rules);
+    }
+
+    /// Gives up the ports of addresses that are no longer asked for, once no connection has one.
+    pub fn retire(&mut self) -> Result<(), DatapathError> {
+        self.config.pairs.remove_idle()
     }
 
     /// The part of its service's hash table that a slot has, from 0 to 1.
@@ -116,21 +177,37 @@ impl Datapath {
         Handoffs::new(&mut self.ebpf, Arc::clone(&self.handoffs_failed))
     }
 
-    /// The program itself, for test runs.
+    /// The program that interfaces have, for test runs.
     pub fn program(&mut self) -> Result<&mut Xdp, DatapathError> {
-        program_of(&mut self.ebpf)
+        program_of(&mut self.ebpf, ENTRY)
     }
 
-    /// The program's descriptor, for a tail call.
+    /// A program that another one calls.
+    pub fn step(&mut self, step: Step) -> Result<&mut Xdp, DatapathError> {
+        program_of(&mut self.ebpf, step.as_str())
+    }
+
+    /// The maps of all programs, by the kernel's numbers.
+    pub fn map_ids(&mut self) -> Result<BTreeSet<u32>, DatapathError> {
+        let mut ids = BTreeSet::new();
+        for name in std::iter::once(ENTRY).chain(Step::ALL.iter().map(|step| step.as_str())) {
+            let info = program_of(&mut self.ebpf, name)?.info();
+            let of_program = info.and_then(|info| info.map_ids());
+            ids.extend(of_program.map_err(DatapathError::verify(name))?.unwrap_or_default());
+        }
+        Ok(ids)
+    }
+
+    /// The descriptor of the program that interfaces have, for a tail call.
     pub fn program_fd(&mut self) -> Result<&ProgramFd, DatapathError> {
-        program_of(&mut self.ebpf)?.fd().map_err(DatapathError::verify)
+        program_of(&mut self.ebpf, ENTRY)?.fd().map_err(DatapathError::verify(ENTRY))
     }
 }
 
-fn program_of(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
-    match ebpf.program_mut(PROGRAM) {
+fn program_of<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut Xdp, DatapathError> {
+    match ebpf.program_mut(name) {
         Some(Program::Xdp(program)) => Ok(program),
-        _ => Err(DatapathError::Missing("XDP program lb")),
+        _ => Err(DatapathError::Missing(name)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which flows to forget when the table of proven flows is nearly full.
 
-use lb_common::UNPROVEN_CAPACITY;
+use lb_common::UNPROVEN6_CAPACITY;
 
 /// The table is nearly full from this part of its capacity on, in sixteenths.
 const NEARLY_FULL: u64 = 15;
@@ -15,7 +15,7 @@ pub(super) fn forget_from(idle: &mut [u32], capacity: u32) -> Option<u32> {
     if (idle.len() as u64) * 16 < capacity * NEARLY_FULL {
         return None;
     }
-    let too_many = (capacity / 16).clamp(1, u64::from(UNPROVEN_CAPACITY) / 2) as usize;
+    let too_many = (capacity / 16).clamp(1, u64::from(UNPROVEN6_CAPACITY) / 2) as usize;
     let (_, oldest, _) = idle.select_nth_unstable(idle.len().checked_sub(too_many)?);
     Some((*oldest).max(SPARED))
 }

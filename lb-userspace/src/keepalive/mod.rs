@@ -9,7 +9,7 @@ pub mod tcp;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -26,9 +26,9 @@ pub struct Target {
     /// Name of the backend.
     pub backend: String,
     /// The service's VIP and port.
-    pub vip: SocketAddrV4,
+    pub vip: SocketAddr,
     /// Where it is probed.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// How it is probed.
     pub keepalive: Keepalive,
 }
@@ -37,9 +37,9 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The service's VIP and port.
-    pub vip: SocketAddrV4,
+    pub vip: SocketAddr,
     /// Where the backend was probed.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// What it is from now on.
     pub change: Change,
     /// Why: "tcp connect timed out, 3 of 3".
@@ -54,7 +54,7 @@ pub struct Check {
     /// Name of the backend.
     pub backend: String,
     /// Where it is probed.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// How it is probed.
     pub kind: KeepaliveKind,
     /// Its health.
@@ -77,7 +77,7 @@ pub trait Probe: Clone + Send + 'static {
     /// there was none.
     fn probe(
         &self,
-        address: SocketAddrV4,
+        address: SocketAddr,
         settings: &Keepalive,
     ) -> impl Future<Output = Result<Duration, Failure>> + Send;
 }
@@ -87,11 +87,7 @@ pub trait Probe: Clone + Send + 'static {
 pub struct Sockets;
 
 impl Probe for Sockets {
-    async fn probe(
-        &self,
-        address: SocketAddrV4,
-        settings: &Keepalive,
-    ) -> Result<Duration, Failure> {
+    async fn probe(&self, address: SocketAddr, settings: &Keepalive) -> Result<Duration, Failure> {
         match settings.kind {
             KeepaliveKind::Tcp => tcp::probe(address, settings.timeout).await,
             KeepaliveKind::None => Ok(Duration::ZERO),
@@ -105,7 +101,7 @@ pub struct Keepalives<P: Probe = Sockets> {
     probe: P,
     events: mpsc::Sender<Event>,
     /// By VIP and address.
-    workers: BTreeMap<(SocketAddrV4, SocketAddrV4), Worker>,
+    workers: BTreeMap<(SocketAddr, SocketAddr), Worker>,
 }
 
 impl Keepalives {

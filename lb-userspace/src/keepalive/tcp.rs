@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,7 +20,7 @@ const FAREWELL_BYTES: usize = 64 * 1024;
 ///
 /// The connection is closed in the background, by FIN: nodes log an error on RST, and some test
 /// servers die of one.
-pub async fn probe(address: SocketAddrV4, limit: Duration) -> Result<Duration, Failure> {
+pub async fn probe(address: SocketAddr, limit: Duration) -> Result<Duration, Failure> {
     let begun = Instant::now();
     match timeout(limit, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => {
@@ -70,7 +70,7 @@ fn failure(error: &io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use tokio::net::{TcpListener, TcpSocket};
 
@@ -78,44 +78,53 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
 
-    fn v4(address: SocketAddr) -> SocketAddrV4 {
-        match address {
-            SocketAddr::V4(address) => address,
-            SocketAddr::V6(address) => panic!("{address} is not IPv4"),
-        }
+    const BOTH: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
+    async fn listener(local: IpAddr) -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind((local, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
     }
 
-    async fn listener() -> (TcpListener, SocketAddrV4) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = v4(listener.local_addr().unwrap());
-        (listener, address)
+    /// Bound but not listening: nobody else can take the port meanwhile.
+    fn bound(local: IpAddr) -> (TcpSocket, SocketAddr) {
+        let socket = if local.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let socket = socket.unwrap();
+        socket.bind((local, 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
     }
 
     #[tokio::test]
     async fn an_accepting_node_answers() {
-        let (_listener, address) = listener().await;
-        assert!(probe(address, LIMIT).await.unwrap() < LIMIT);
+        for local in BOTH {
+            let (_listener, address) = listener(local).await;
+            assert!(probe(address, LIMIT).await.unwrap() < LIMIT, "{address}");
+        }
     }
 
     #[tokio::test]
     async fn a_closed_port_refuses() {
-        // Bound but not listening: nobody else can take the port meanwhile.
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let address = v4(socket.local_addr().unwrap());
-        assert_eq!(
-            probe(address, LIMIT).await,
-            Err(Failure::Backend("tcp connection refused".into()))
-        );
+        for local in BOTH {
+            let (_socket, address) = bound(local);
+            assert_eq!(
+                probe(address, LIMIT).await,
+                Err(Failure::Backend("tcp connection refused".into()))
+            );
+        }
     }
 
     #[tokio::test]
     async fn a_silent_node_times_out() {
+        for local in BOTH {
+            times_out(local).await;
+        }
+    }
+
+    async fn times_out(local: IpAddr) {
         // A full backlog: the kernel drops each further SYN.
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let listener = socket.listen(0).unwrap();
-        let address = v4(listener.local_addr().unwrap());
+        let (socket, address) = bound(local);
+        let _listener = socket.listen(0).unwrap();
         let mut held = Vec::new();
         while let Ok(Ok(stream)) =
             timeout(Duration::from_millis(300), TcpStream::connect(address)).await
@@ -135,7 +144,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_node_sees_a_fin_even_if_it_has_spoken() {
-        let (listener, address) = listener().await;
+        for local in BOTH {
+            sees_a_fin(local).await;
+        }
+    }
+
+    async fn sees_a_fin(local: IpAddr) {
+        let (listener, address) = listener(local).await;
         let node = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(&[b'x'; 4096]).await.unwrap();

@@ -1,7 +1,7 @@
 //! The scheduler under a stopped clock with scripted nodes, and once with real sockets.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpListener;
@@ -15,8 +15,8 @@ struct Script(Arc<Mutex<Nodes>>);
 
 #[derive(Debug, Default)]
 struct Nodes {
-    answers: HashMap<SocketAddrV4, Answer>,
-    probed: HashMap<SocketAddrV4, Vec<Instant>>,
+    answers: HashMap<SocketAddr, Answer>,
+    probed: HashMap<SocketAddr, Vec<Instant>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -27,26 +27,22 @@ enum Answer {
 }
 
 impl Script {
-    fn set(&self, address: SocketAddrV4, answer: Answer) {
+    fn set(&self, address: SocketAddr, answer: Answer) {
         self.0.lock().unwrap().answers.insert(address, answer);
     }
 
-    fn probed(&self, address: SocketAddrV4) -> Vec<Instant> {
+    fn probed(&self, address: SocketAddr) -> Vec<Instant> {
         self.0.lock().unwrap().probed.get(&address).cloned().unwrap_or_default()
     }
 
     /// Time between the beginnings of one probe and the next.
-    fn gaps(&self, address: SocketAddrV4) -> Vec<Duration> {
+    fn gaps(&self, address: SocketAddr) -> Vec<Duration> {
         self.probed(address).windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 }
 
 impl Probe for Script {
-    async fn probe(
-        &self,
-        address: SocketAddrV4,
-        settings: &Keepalive,
-    ) -> Result<Duration, Failure> {
+    async fn probe(&self, address: SocketAddr, settings: &Keepalive) -> Result<Duration, Failure> {
         let answer = {
             let mut nodes = self.0.lock().unwrap();
             nodes.probed.entry(address).or_default().push(Instant::now());
@@ -79,11 +75,11 @@ fn settings() -> Keepalive {
     }
 }
 
-fn node(n: u32) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::from(0x0a00_0000 + n), 5060)
+fn node(n: u32) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::from(0x0a00_0000 + n).into(), 5060)
 }
 
-const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 100), 5060);
+const VIP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 100)), 5060);
 
 fn target(n: u32, keepalive: Keepalive) -> Target {
     Target {
@@ -291,16 +287,23 @@ async fn beats_missed_while_the_machine_slept_are_not_made_up_for() {
 
 #[tokio::test]
 async fn real_nodes_are_told_apart() {
+    told_apart(Ipv4Addr::LOCALHOST.into()).await;
+}
+
+#[tokio::test]
+async fn real_nodes_of_ipv6_are_told_apart() {
+    told_apart(Ipv6Addr::LOCALHOST.into()).await;
+}
+
+async fn told_apart(local: IpAddr) {
     let fast = Keepalive {
         interval: Duration::from_millis(200),
         retry_interval: Duration::from_millis(50),
         timeout: Duration::from_millis(500),
         ..settings()
     };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let std::net::SocketAddr::V4(address) = listener.local_addr().unwrap() else {
-        panic!("bound to IPv4");
-    };
+    let listener = TcpListener::bind((local, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
     let (sender, mut events) = mpsc::channel(16);
     let mut keepalives = Keepalives::new(sender);
     keepalives.reconcile(&[Target { address, ..target(1, fast) }]);

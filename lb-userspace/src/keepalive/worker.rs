@@ -1,6 +1,6 @@
 //! The task that probes one target.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -111,8 +111,8 @@ fn lock(record: &Mutex<Record>) -> MutexGuard<'_, Record> {
 
 /// The task of one target, from within.
 struct Course {
-    vip: SocketAddrV4,
-    address: SocketAddrV4,
+    vip: SocketAddr,
+    address: SocketAddr,
     record: Arc<Mutex<Record>>,
     events: mpsc::Sender<Event>,
 }

@@ -1,25 +1,40 @@
 //! What lb asks of the kernel's network configuration, all in the process's network namespace and
-//! through rtnetlink and sysctl: VIP addresses, neighbour entries, forwarding, the XDP mode.
+//! through rtnetlink, sysctl and ethtool: addresses, neighbour entries, forwarding, VLANs and bonds,
+//! the XDP mode.
 //!
 //! What a module changes it remembers, and takes back when it is told to.
 
 mod addresses;
+mod announce;
 mod arp;
+mod ethtool;
 mod forwarding;
+mod interfaces;
+mod links;
+mod ndp;
 mod neighbour_table;
 mod neighbours;
+mod own;
 mod routes;
+mod scattering;
+mod subnet;
+mod sysctl;
+mod vlan_offload;
+mod vlans;
 mod xdp_mode;
 
 use std::io;
-
-use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use std::net::IpAddr;
 
 pub use addresses::VipAddresses;
 pub use forwarding::Forwarding;
+pub use links::{base_of, slaves, with_slaves};
 pub use neighbours::{Neighbour, Neighbours, REFRESH};
+pub use own::{local_port_range, own_addresses};
 pub use rtnetlink::Handle;
+pub use scattering::Scattering;
+pub use vlan_offload::VlanOffload;
+pub use vlans::{Vlan, VlanTag, vlans};
 pub use xdp_mode::{XdpMode, xdp_mode};
 
 /// The mark of what lb has put into the kernel's tables, in their `protocol` field: the numbers of
@@ -35,9 +50,29 @@ pub enum NetError {
     /// An interface of the config does not exist.
     #[error("there is no interface {0}: correct `interfaces`; `ip link` lists those there are")]
     NoInterface(String),
-    /// A VIP has no interface to be put on.
-    #[error("no interface to put VIP {0} on: name one in `interfaces`")]
-    NowhereToPut(std::net::Ipv4Addr),
+    /// An address has no interface to be put on.
+    #[error("no interface to put address {0} on: name one in `interfaces`")]
+    NowhereToPut(IpAddr),
+    /// IPv6 is switched off on an interface.
+    #[error("cannot {action}: IPv6 is disabled on {interface}: set {key} = 0",
+        key = sysctl::Switch::ipv6(.interface, "disable_ipv6"))]
+    Ipv6Disabled {
+        /// What was asked for.
+        action: String,
+        /// The interface.
+        interface: String,
+    },
+    /// An interface has nothing of IPv6 at all.
+    #[error(
+        "cannot {action}: there is no IPv6 on {interface}: its MTU must be 1280 or more, and the \
+         kernel started without ipv6.disable=1"
+    )]
+    NoIpv6 {
+        /// What was asked for.
+        action: String,
+        /// The interface.
+        interface: String,
+    },
     /// The kernel refused a request.
     #[error("cannot {action}: {reason}{}", hint(.reason))]
     Refused {
@@ -89,54 +124,4 @@ pub fn connect() -> Result<Handle, NetError> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(NetError::Socket)?;
     tokio::spawn(connection);
     Ok(handle)
-}
-
-/// A network interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Interface {
-    index: u32,
-    name: String,
-    /// Its hardware address, where it is an Ethernet interface whose neighbours are found by ARP.
-    mac: Option<[u8; 6]>,
-}
-
-impl Interface {
-    fn of(link: LinkMessage) -> Self {
-        let silent = LinkFlags::Noarp | LinkFlags::Loopback;
-        let arp = link.header.link_layer_type == LinkLayerType::Ether
-            && !link.header.flags.intersects(silent);
-        let mut interface = Self { index: link.header.index, name: String::new(), mac: None };
-        for attribute in link.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => interface.name = name,
-                LinkAttribute::Address(mac) if arp => interface.mac = mac.try_into().ok(),
-                _ => {}
-            }
-        }
-        interface
-    }
-}
-
-/// All interfaces of the namespace.
-async fn interfaces(handle: &Handle) -> Result<Vec<Interface>, NetError> {
-    handle
-        .link()
-        .get()
-        .execute()
-        .map_ok(Interface::of)
-        .try_collect()
-        .await
-        .map_err(|error| NetError::netlink("list interfaces", error))
-}
-
-/// The interfaces called `names`, in that order.
-async fn interfaces_named(handle: &Handle, names: &[String]) -> Result<Vec<Interface>, NetError> {
-    let all = interfaces(handle).await?;
-    names
-        .iter()
-        .map(|name| {
-            let found = all.iter().find(|interface| interface.name == *name);
-            found.cloned().ok_or_else(|| NetError::NoInterface(name.clone()))
-        })
-        .collect()
 }

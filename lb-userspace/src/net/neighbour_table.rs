@@ -1,4 +1,4 @@
-//! The kernel's IPv4 neighbour table: read, make managed, remove.
+//! The kernel's neighbour tables, of ARP and of neighbour discovery: read, make managed, remove.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use rtnetlink::packet_route::route::RouteProtocol;
 use super::routes::NextHop;
 use super::{MARK, NetError};
 
-/// An entry of the kernel's neighbour table.
+/// An entry of a neighbour table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its hardware address, where it is known.
@@ -28,12 +28,11 @@ pub struct Entry {
     pub marked: bool,
 }
 
-/// The whole table.
+/// All entries of both.
 pub async fn entries(handle: &Handle) -> Result<BTreeMap<NextHop, Entry>, NetError> {
     handle
         .neighbours()
         .get()
-        .set_address_family(AddressFamily::Inet)
         .execute()
         .try_filter_map(async |message| Ok(entry(&message)))
         .try_collect()
@@ -45,7 +44,7 @@ pub async fn entries(handle: &Handle) -> Result<BTreeMap<NextHop, Entry>, NetErr
 pub async fn manage(handle: &Handle, hop: NextHop, interface: &str) -> Result<(), NetError> {
     let mut request = handle
         .neighbours()
-        .add(hop.index, IpAddr::V4(hop.address))
+        .add(hop.index, hop.address)
         .state(NeighbourState::None)
         .flags(NeighbourFlags::Use)
         .replace();
@@ -61,10 +60,18 @@ pub async fn manage(handle: &Handle, hop: NextHop, interface: &str) -> Result<()
 /// Removes an entry; right too where it, or its interface, is gone already.
 pub async fn remove(handle: &Handle, hop: NextHop) -> Result<(), NetError> {
     let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Inet;
     message.header.ifindex = hop.index;
-    let destination = NeighbourAttribute::Destination(NeighbourAddress::Inet(hop.address));
-    message.attributes.push(destination);
+    let destination = match hop.address {
+        IpAddr::V4(address) => {
+            message.header.family = AddressFamily::Inet;
+            NeighbourAddress::Inet(address)
+        }
+        IpAddr::V6(address) => {
+            message.header.family = AddressFamily::Inet6;
+            NeighbourAddress::Inet6(address)
+        }
+    };
+    message.attributes.push(NeighbourAttribute::Destination(destination));
     let removed = handle.neighbours().del(message).execute().await;
     match removed
         .map_err(|error| NetError::netlink(format!("remove neighbour {}", hop.address), error))
@@ -80,7 +87,12 @@ fn entry(message: &NeighbourMessage) -> Option<(NextHop, Entry)> {
     let mut entry = Entry { mac: None, state, managed: false, marked: false };
     for attribute in &message.attributes {
         match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(inet)) => address = Some(*inet),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(inet)) => {
+                address = Some(IpAddr::V4(*inet));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(inet)) => {
+                address = Some(IpAddr::V6(*inet));
+            }
             NeighbourAttribute::LinkLayerAddress(mac) => entry.mac = mac.as_slice().try_into().ok(),
             NeighbourAttribute::ExtFlags(flags) => {
                 entry.managed = flags.contains(NeighbourExtFlags::Managed);

@@ -9,14 +9,14 @@
 //! What is put there carries a mark (`NDA_PROTOCOL`), so that a later run knows it for its own. An
 //! entry that the administrator made permanent or managed stays as it is.
 //!
-//! A node that changes its hardware address without a word (RFC 5227 asks for one) would be lost
-//! until its entry expires, which takes Linux up to 45 s: of a node that is doubted, the address is
-//! asked for anew at once.
+//! A node that changes its hardware address without a word (RFC 5227 and RFC 4861 have one) would be
+//! lost until its entry expires, which takes Linux up to 45 s: of a node that is doubted, the
+//! address is asked for anew at once.
 //!
 //! Routes and entries are looked at again every [`REFRESH`], and when the wanted addresses change.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,9 +27,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use super::NetError;
+use super::interfaces::{Interface, interfaces, is_ours};
 use super::neighbour_table::{self as table, Entry};
 use super::routes::{NextHop, gateways, next_hop};
-use super::{Interface, NetError, interfaces};
 
 /// How often routes and entries are looked at.
 pub const REFRESH: Duration = Duration::from_secs(5);
@@ -38,7 +39,7 @@ pub const REFRESH: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbour {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The interface that it is behind.
     pub interface: String,
     /// Its hardware address, where it is known.
@@ -53,8 +54,8 @@ pub struct Neighbour {
 #[derive(Debug)]
 pub struct Neighbours {
     /// `None`: give up all.
-    wanted: watch::Sender<Option<BTreeSet<Ipv4Addr>>>,
-    doubted: mpsc::UnboundedSender<Ipv4Addr>,
+    wanted: watch::Sender<Option<BTreeSet<IpAddr>>>,
+    doubted: mpsc::UnboundedSender<IpAddr>,
     seen: Arc<Mutex<Vec<Neighbour>>>,
     task: JoinHandle<()>,
 }
@@ -83,13 +84,13 @@ impl Neighbours {
 
     /// Keeps the next hops to `addresses` and the gateways of the routes that leave by the
     /// interfaces alive from now on, and no others.
-    pub fn reconcile(&self, addresses: &[Ipv4Addr]) {
+    pub fn reconcile(&self, addresses: &[IpAddr]) {
         self.wanted.send_replace(Some(addresses.iter().copied().collect()));
     }
 
     /// Has the hardware address of a node be asked for anew. A gateway's is left alone, since other
     /// nodes answer through it, and so is an entry that is not ours.
-    pub fn doubt(&self, address: Ipv4Addr) {
+    pub fn doubt(&self, address: IpAddr) {
         // A keeper that has ended keeps nothing alive, and has said so.
         let _ = self.doubted.send(address);
     }
@@ -119,7 +120,7 @@ struct Keeper {
     /// Entries that are ours to remove.
     ours: BTreeSet<NextHop>,
     /// What was last said of an address: said once.
-    complaints: BTreeMap<Ipv4Addr, String>,
+    complaints: BTreeMap<IpAddr, String>,
     /// How the last look failed, if it did: said once.
     failure: Option<String>,
     seen: Arc<Mutex<Vec<Neighbour>>>,
@@ -128,8 +129,8 @@ struct Keeper {
 impl Keeper {
     async fn run(
         mut self,
-        mut wanted: watch::Receiver<Option<BTreeSet<Ipv4Addr>>>,
-        mut doubts: mpsc::UnboundedReceiver<Ipv4Addr>,
+        mut wanted: watch::Receiver<Option<BTreeSet<IpAddr>>>,
+        mut doubts: mpsc::UnboundedReceiver<IpAddr>,
     ) {
         if wanted.changed().await.is_err() {
             return;
@@ -158,10 +159,14 @@ impl Keeper {
         }
     }
 
-    async fn refresh(&mut self, addresses: &BTreeSet<Ipv4Addr>) -> Result<(), NetError> {
+    async fn refresh(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), NetError> {
+        let links = interfaces(&self.handle).await?;
+        // One that is missing is no reason to let go of the others.
+        let ours = links.iter().filter(|link| is_ours(link, &links, &self.interfaces));
+        let ours = ours.map(|link| link.index).collect();
         let links: BTreeMap<u32, Interface> =
-            interfaces(&self.handle).await?.into_iter().map(|link| (link.index, link)).collect();
-        let hops = self.hops(addresses, &links).await?;
+            links.into_iter().map(|link| (link.index, link)).collect();
+        let hops = self.hops(addresses, &links, &ours).await?;
         let entries = table::entries(&self.handle).await?;
 
         let mut outcome = Ok(());
@@ -198,7 +203,7 @@ impl Keeper {
         outcome
     }
 
-    async fn forget(&mut self, address: Ipv4Addr) {
+    async fn forget(&mut self, address: IpAddr) {
         let hop = self.ours.iter().find(|hop| hop.address == address).copied();
         if let Some(hop) = hop {
             self.ours.remove(&hop);
@@ -212,32 +217,27 @@ impl Keeper {
         }
     }
 
-    /// Next hops to `addresses` and the gateways of our interfaces, as far as they are found by ARP.
+    /// Next hops to `addresses` and the gateways of our interfaces, the indices of which are `ours`,
+    /// as far as they are found by asking.
     async fn hops(
         &mut self,
-        addresses: &BTreeSet<Ipv4Addr>,
+        addresses: &BTreeSet<IpAddr>,
         links: &BTreeMap<u32, Interface>,
+        ours: &BTreeSet<u32>,
     ) -> Result<BTreeSet<NextHop>, NetError> {
-        let indices = links
-            .values()
-            .filter(|link| self.interfaces.contains(&link.name))
-            .map(|link| link.index)
-            .collect();
-        let mut hops = gateways(&self.handle, &indices).await?;
+        let mut hops = gateways(&self.handle, ours).await?;
         self.complaints.retain(|address, _| addresses.contains(address));
         for &address in addresses {
             let complaint = match next_hop(&self.handle, address).await {
                 Ok(Some(hop)) => {
                     hops.insert(hop);
-                    links.get(&hop.index).filter(|link| !self.interfaces.contains(&link.name)).map(
-                        |link| {
-                            let name = &link.name;
-                            format!(
-                                "{address} is behind {name}, which is not in `interfaces`: lb does \
-                                 not see what it answers"
-                            )
-                        },
-                    )
+                    links.get(&hop.index).filter(|link| !ours.contains(&link.index)).map(|link| {
+                        let name = &link.name;
+                        format!(
+                            "{address} is behind {name}, which is not in `interfaces`: lb does \
+                             not see what it answers"
+                        )
+                    })
                 }
                 Ok(None) => Some(format!("{address} is an address of this machine")),
                 Err(error) => Some(format!("{error}: add one, or correct the backend's address")),
@@ -249,7 +249,7 @@ impl Keeper {
     }
 
     /// Says what is wrong with an address, and that it is right again, once.
-    fn complain(&mut self, address: Ipv4Addr, complaint: Option<String>) {
+    fn complain(&mut self, address: IpAddr, complaint: Option<String>) {
         let before = match &complaint {
             Some(text) => self.complaints.insert(address, text.clone()),
             None => self.complaints.remove(&address),

@@ -1,7 +1,7 @@
 //! One backend of a service.
 
 use std::{
-    net::SocketAddrV4,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -59,7 +59,7 @@ pub struct Backend {
     /// Its name.
     pub name: String,
     /// Where it listens: its identity within its service.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// Its weight now.
     pub weight: u32,
     /// Its weight in the file.
@@ -81,7 +81,7 @@ impl Backend {
         Self {
             slot,
             name: config.name.clone(),
-            address: SocketAddrV4::new(config.address, config.port),
+            address: SocketAddr::new(config.address, config.port),
             weight: config.weight,
             file_weight: config.weight,
             since: now,

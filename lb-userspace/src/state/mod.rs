@@ -1,20 +1,21 @@
 //! The state machine: from the config file, keepalives and operators' orders to what the
 //! datapath should know. Plain data; no I/O, and the time is given.
 
+mod addresses;
 mod backend;
 mod reload;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
-    net::SocketAddrV4,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use crate::{
-    config::{Keepalive, MAX_WEIGHT},
+    config::{Forwarding, Keepalive, MAX_WEIGHT},
     control::{BackendName, Order, Refused},
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
     keepalive::{Change, Event, Target},
@@ -29,6 +30,8 @@ pub struct State {
     services: Vec<Service>,
     /// Slots whose flows are still to be removed.
     leaving: BTreeSet<u32>,
+    /// Addresses that old flows alone may be translated to, and how many looks in a row found none.
+    retired: BTreeMap<IpAddr, u32>,
 }
 
 /// A service.
@@ -39,7 +42,11 @@ pub struct Service {
     /// Its name.
     pub name: String,
     /// Where clients connect to: its identity.
-    pub vip: SocketAddrV4,
+    pub vip: SocketAddr,
+    /// What happens to the addresses of its packets.
+    pub forwarding: Forwarding,
+    /// Whether connections that its backends open leave from the VIP.
+    pub outbound_nat: bool,
     /// How its backends are checked.
     pub keepalive: Keepalive,
     /// Its backends, those that drain after they left the file included.
@@ -83,7 +90,7 @@ pub struct Doomed {
     /// Its slot.
     pub slot: u32,
     /// Where it listens.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
 }
 
 /// A change of a backend's status.
@@ -92,7 +99,7 @@ pub struct Transition {
     /// The backend.
     pub name: BackendName,
     /// Where it listens.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// What it is now.
     pub status: Status,
     /// Why.
@@ -221,6 +228,8 @@ impl State {
                     weight,
                 })
                 .collect(),
+            snat: service.forwarding.snat_addresses().to_vec(),
+            outbound_nat: service.outbound_nat,
         });
         let backends = self.services.iter().flat_map(|service| {
             service.backends.iter().map(|backend| DesiredBackend {
@@ -261,7 +270,7 @@ impl Service {
     }
 
     /// The backend that an operator means: the one in the file where two have the name.
-    fn address_of(&self, name: &BackendName, order: &Order) -> Result<SocketAddrV4, Refused> {
+    fn address_of(&self, name: &BackendName, order: &Order) -> Result<SocketAddr, Refused> {
         let named = |listed| {
             self.backends
                 .iter()
@@ -281,7 +290,7 @@ impl Service {
         }
     }
 
-    fn change(&mut self, address: SocketAddrV4) -> Option<BackendChange<'_>> {
+    fn change(&mut self, address: SocketAddr) -> Option<BackendChange<'_>> {
         let backend = self.backends.iter_mut().find(|backend| backend.address == address)?;
         Some(BackendChange { service: &self.name, backend })
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddrV4,
+    net::{IpAddr, SocketAddr},
     time::Instant,
 };
 
@@ -10,7 +10,10 @@ use lb_common::{MAX_BACKENDS, MAX_SERVICES, MAX_SERVICES_PER_BACKEND};
 use thiserror::Error;
 
 use super::{Backend, BackendChange, Effects, Service, Settling, State};
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    translations::{MAX_TRANSLATIONS, Translation},
+};
 
 /// Why a right file cannot be taken in as things are; nothing is changed.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -26,14 +29,39 @@ pub enum ReloadRefused {
         "{0} would be in more than {MAX_SERVICES_PER_BACKEND} services, those that it still \
          drains from included; reload again when it has no flows left there"
     )]
-    TooManyServices(SocketAddrV4),
+    TooManyServices(SocketAddr),
+    /// Old backends drain still.
+    #[error(
+        "{0} sets of ports for translated connections would be in use, those of backends that still \
+         drain included; {MAX_TRANSLATIONS} are allowed; reload again when some have no flows left"
+    )]
+    TooManyTranslations(usize),
+    /// A node would lose its address to us.
+    #[error(
+        "{0} is the address of a backend that still drains; reload again when it has no flows \
+         left, or suspend it to be rid of them"
+    )]
+    StillANode(IpAddr),
+    /// A node still drains from a service, and its own connections leave from there.
+    #[error(
+        "{node} would open its connections from both {} and {}, by services with outbound_nat, and \
+         still drains from one of them; reload again when it has no flows left there, or suspend it \
+         there to be rid of them", .vips[0], .vips[1]
+    )]
+    TwoWaysOut {
+        /// The node.
+        node: IpAddr,
+        /// The VIPs of the two services.
+        vips: [IpAddr; 2],
+    },
 }
 
 impl State {
     /// Makes this the state that the file asks for. What stays in the file keeps its flows, its
     /// health and what operators have ordered; a weight that the file changes is the file's.
     ///
-    /// A backend that has left the file drains. A service that has left it ends.
+    /// A backend that has left the file drains. A service that has left it ends. A service that is
+    /// forwarded in another way from now on keeps the translation of the flows that it has.
     pub fn reload(&mut self, config: &Config, now: Instant) -> Result<Effects, ReloadRefused> {
         let mut next = self.clone();
         let mut effects = Effects::default();
@@ -42,6 +70,10 @@ impl State {
             next.take_service(service, &mut effects, now)?;
         }
         next.check_sharing()?;
+        next.check_translations()?;
+        next.check_ways_out()?;
+        next.check_nodes()?;
+        next.retire(self.offered());
         let place = |service: &Service| {
             config.services.iter().position(|wanted| vip(wanted) == service.vip)
         };
@@ -78,6 +110,8 @@ impl State {
                     id,
                     name: wanted.name.clone(),
                     vip: vip(wanted),
+                    forwarding: wanted.forwarding.clone(),
+                    outbound_nat: wanted.outbound_nat,
                     keepalive: wanted.keepalive.clone(),
                     backends: Vec::new(),
                     settling: Settling::from(&wanted.keepalive, now),
@@ -87,6 +121,8 @@ impl State {
         };
         let service = &mut self.services[at];
         service.name.clone_from(&wanted.name);
+        service.forwarding.clone_from(&wanted.forwarding);
+        service.outbound_nat = wanted.outbound_nat;
         service.keepalive.clone_from(&wanted.keepalive);
         for backend in &mut service.backends {
             let listed = wanted.backends.iter().any(|wanted| address(wanted) == backend.address);
@@ -137,7 +173,7 @@ impl State {
     }
 
     fn check_sharing(&self) -> Result<(), ReloadRefused> {
-        let mut services_of = BTreeMap::<SocketAddrV4, usize>::new();
+        let mut services_of = BTreeMap::<SocketAddr, usize>::new();
         for backend in self.services.iter().flat_map(|service| &service.backends) {
             *services_of.entry(backend.address).or_default() += 1;
         }
@@ -146,12 +182,53 @@ impl State {
             None => Ok(()),
         }
     }
+
+    fn check_translations(&self) -> Result<(), ReloadRefused> {
+        let mut all = BTreeSet::new();
+        for service in &self.services {
+            for &snat in service.forwarding.snat_addresses() {
+                let backends = service.backends.iter().map(|backend| backend.address);
+                all.extend(backends.map(|backend| Translation::Inbound { snat, backend }));
+            }
+            if service.outbound_nat {
+                all.insert(Translation::Outbound { vip: service.vip.ip() });
+            }
+        }
+        if all.len() > MAX_TRANSLATIONS {
+            return Err(ReloadRefused::TooManyTranslations(all.len()));
+        }
+        Ok(())
+    }
+
+    fn check_nodes(&self) -> Result<(), ReloadRefused> {
+        let nodes = self.nodes();
+        let vips = self.services.iter().map(|service| service.vip.ip());
+        match vips.chain(self.offered()).find(|address| nodes.contains(address)) {
+            Some(address) => Err(ReloadRefused::StillANode(address)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_ways_out(&self) -> Result<(), ReloadRefused> {
+        let mut ways = BTreeMap::<IpAddr, IpAddr>::new();
+        for service in self.services.iter().filter(|service| service.outbound_nat) {
+            let vip = service.vip.ip();
+            for backend in &service.backends {
+                let node = backend.address.ip();
+                let first = *ways.entry(node).or_insert(vip);
+                if first != vip {
+                    return Err(ReloadRefused::TwoWaysOut { node, vips: [first, vip] });
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-fn vip(service: &config::Service) -> SocketAddrV4 {
-    SocketAddrV4::new(service.vip, service.port)
+fn vip(service: &config::Service) -> SocketAddr {
+    SocketAddr::new(service.vip, service.port)
 }
 
-fn address(backend: &config::Backend) -> SocketAddrV4 {
-    SocketAddrV4::new(backend.address, backend.port)
+fn address(backend: &config::Backend) -> SocketAddr {
+    SocketAddr::new(backend.address, backend.port)
 }

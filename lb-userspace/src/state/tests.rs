@@ -1,4 +1,6 @@
-use std::time::Duration;
+mod translation;
+
+use std::{net::IpAddr, time::Duration};
 
 use super::*;
 use crate::config::Config;
@@ -328,7 +330,8 @@ fn a_reload_that_does_not_fit_changes_nothing() {
     let mut moved = shared(100);
     for service in &mut moved.services {
         for backend in &mut service.backends {
-            backend.address = [10, 2, 0, backend.address.octets()[3] + 50].into();
+            let IpAddr::V4(address) = backend.address else { panic!("it is IPv4") };
+            backend.address = [10, 2, 0, address.octets()[3] + 50].into();
         }
     }
     state.reload(&moved, now).expect("fits");

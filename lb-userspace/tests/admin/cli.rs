@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::fake::{self, Behaviour, Daemon};
 
-const LB: &str = env!("CARGO_BIN_EXE_lb");
+pub const LB: &str = env!("CARGO_BIN_EXE_lb");
 /// A user that is not root.
 const NOBODY: u32 = 65_534;
 
@@ -27,7 +27,7 @@ fn lb(socket: &Path, args: &[&str]) -> Output {
 }
 
 /// What a command prints that is done.
-fn done(output: Output) -> String {
+pub fn done(output: Output) -> String {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
     String::from_utf8(output.stdout).unwrap()
@@ -88,9 +88,27 @@ fn json_has_the_promised_fields() {
                 "bytes_out",
             ][..],
         ),
-        ("flows", 3, &["service", "backend", "client", "client_port", "state", "idle_seconds"]),
+        (
+            "flows",
+            3,
+            &[
+                "service",
+                "backend",
+                "direction",
+                "client",
+                "client_port",
+                "snat_address",
+                "snat_port",
+                "state",
+                "idle_seconds",
+            ],
+        ),
         ("drops", 2, &["reason", "packets"]),
-        ("services", 1, &["service", "vip", "port", "state"]),
+        (
+            "services",
+            1,
+            &["service", "vip", "port", "state", "forwarding", "snat_addresses", "outbound_nat"],
+        ),
         ("keepalives", 2, &["service", "backend", "state", "result"]),
     ] {
         let found = json(what);
@@ -116,6 +134,7 @@ fn flows_are_filtered_and_limited() {
     );
     assert_eq!(show(&["--state", "closed"]), "no flows\n");
     assert_eq!(show(&["--state", "closed", "--json"]), "[]\n");
+    assert_eq!(show(&["--client", "2001:db8::1"]), "no flows\n");
     assert!(show(&["--limit", "2"]).ends_with("\n2 of 3 flows shown\n"));
 }
 
@@ -273,43 +292,4 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         child.stdout.take().unwrap().read_exact(&mut first).unwrap();
         done(child.wait_with_output().unwrap());
     }
-}
-
-#[test]
-fn check_says_whether_a_file_is_right() {
-    let directory = fake::directory();
-    let check = |name: &str, text: &str| {
-        let path = directory.path().join(name);
-        fs::write(&path, text).unwrap();
-        (Command::new(LB).args(["check", "--config"]).arg(&path).output().unwrap(), path)
-    };
-
-    let right = "\
-interfaces = [\"eth0\"]
-
-[[service]]
-name = \"csta\"
-vip = \"192.0.2.100\"
-
-[[service.backend]]
-name = \"imp1\"
-address = \"10.0.0.11\"
-";
-    let (output, path) = check("right.toml", right);
-    assert_eq!(done(output), format!("{} is right\n", path.display()));
-
-    let (output, path) = check("wrong.toml", "wrong = 1\nwronger = 2\n");
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{said}");
-    for line in [1, 2] {
-        let start = format!("{}:{line}: wrong", path.display());
-        assert!(said.lines().any(|found| found.starts_with(&start)), "no {start:?} in\n{said}");
-    }
-    assert!(said.lines().all(|line| line.starts_with(&path.display().to_string())), "{said}");
-
-    let missing = directory.path().join("missing.toml");
-    let output = Command::new(LB).args(["check", "--config"]).arg(&missing).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains(&missing.display().to_string()), "{said}");
 }

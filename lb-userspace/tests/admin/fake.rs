@@ -130,8 +130,11 @@ pub fn flows(number: u32) -> Vec<FlowRow> {
         .map(|index| FlowRow {
             service: "csta".to_owned(),
             backend: format!("imp{}", 1 + index % 2),
-            client: Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 1)) + index / 50_000),
+            direction: "inbound".to_owned(),
+            client: Ipv4Addr::from(0x0a00_0001 + index / 50_000).into(),
             client_port: u16::try_from(10_000 + index % 50_000).unwrap(),
+            snat_address: None,
+            snat_port: None,
             state: "established".to_owned(),
             idle_seconds: u64::from(index % 4000),
         })
@@ -142,7 +145,7 @@ pub fn snapshot() -> Snapshot {
     let backend = |name: &str, host, state: &str, reason: &str| BackendRow {
         service: "csta".to_owned(),
         backend: name.to_owned(),
-        address: Ipv4Addr::new(10, 0, 0, host),
+        address: [10, 0, 0, host].into(),
         port: 5060,
         weight: 1,
         state: state.to_owned(),
@@ -159,7 +162,7 @@ pub fn snapshot() -> Snapshot {
     let keepalive = |name: &str, host, state: &str, result: &str| KeepaliveRow {
         service: "csta".to_owned(),
         backend: name.to_owned(),
-        address: Ipv4Addr::new(10, 0, 0, host),
+        address: [10, 0, 0, host].into(),
         port: 5060,
         r#type: "tcp".to_owned(),
         state: state.to_owned(),
@@ -194,10 +197,12 @@ pub fn snapshot() -> Snapshot {
         },
         services: vec![ServiceRow {
             service: "csta".to_owned(),
-            vip: Ipv4Addr::new(192, 0, 2, 100),
+            vip: [192, 0, 2, 100].into(),
             port: 5060,
             protocol: "tcp".to_owned(),
             forwarding: "nat".to_owned(),
+            snat_addresses: Vec::new(),
+            outbound_nat: false,
             state: "up".to_owned(),
             backends: 2,
             backends_available: 1,

@@ -2,10 +2,10 @@
 //! special about its own.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 
-use crate::lab::{INTERFACES, Lab, PORT, VIP};
+use crate::lab::{Lab, PORT, Topology};
 
 /// The service in the lab.
 const SERVICE: &str = "csta";
@@ -16,7 +16,7 @@ pub struct BackendText {
     /// Its name.
     pub name: String,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its port.
     pub port: u16,
     /// Its weight.
@@ -39,8 +39,9 @@ pub struct ConfigText {
 impl ConfigText {
     /// The service `csta` of the lab with all its nodes as backends of weight 1. Keepalives are
     /// quick: a silent node is down within 1 s + 3 × (0.2 s + 0.5 s), a new one up at the first
-    /// success.
+    /// success. In a one-armed lab, where nodes have no way back, it is [`ConfigText::full_nat`].
     pub fn for_lab(lab: &Lab) -> Self {
+        let plan = lab.plan();
         let backends = lab.nodes().iter().map(|node| BackendText {
             name: node.name.clone(),
             address: node.address,
@@ -48,23 +49,41 @@ impl ConfigText {
             weight: 1,
             keys: Vec::new(),
         });
-        Self {
+        let config = Self {
             global: Vec::new(),
             service: Vec::new(),
             keepalive: Vec::new(),
             backends: backends.collect(),
             others: Vec::new(),
         }
-        .global("interfaces", &format!("{INTERFACES:?}"))
+        .global("interfaces", &format!("{:?}", plan.interfaces()))
         .service("name", &format!("{SERVICE:?}"))
-        .service("vip", &format!("\"{VIP}\""))
+        .service("vip", &format!("\"{}\"", plan.vip()))
         .service("port", &PORT.to_string())
         .keepalive("type", "\"tcp\"")
         .keepalive("interval", "\"1s\"")
         .keepalive("retry_interval", "\"200ms\"")
         .keepalive("timeout", "\"500ms\"")
         .keepalive("fall", "3")
-        .keepalive("rise", "1")
+        .keepalive("rise", "1");
+        match plan.topology {
+            Topology::Routed => config,
+            Topology::OneArmed => config.full_nat(lab),
+        }
+    }
+
+    /// The same with `forwarding = "full-nat"` and the lab's first two SNAT addresses.
+    #[must_use]
+    pub fn full_nat(self, lab: &Lab) -> Self {
+        self.full_nat_from(&[1, 2].map(|i| lab.plan().snat_address(i)))
+    }
+
+    /// The same with `forwarding = "full-nat"` and these SNAT addresses.
+    #[must_use]
+    pub fn full_nat_from(self, addresses: &[IpAddr]) -> Self {
+        let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
+        self.service("forwarding", "\"full-nat\"")
+            .service("snat_addresses", &format!("{addresses:?}"))
     }
 
     /// Sets a key of the file's top level.

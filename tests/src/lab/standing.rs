@@ -49,8 +49,9 @@ impl Lab {
     }
 
     fn keep(self) {
-        let Self { client, balancer, nodes, switch } = self;
+        let Self { client, balancer, nodes, switch, routers, plan: _ } = self;
         let mut hosts = vec![client, balancer];
+        hosts.extend(routers.into_iter().flat_map(|its| [its.clients, its.nodes]));
         // Each node holds the switch too: it is ours alone only when they are taken apart.
         hosts.extend(nodes.into_iter().map(|node| node.netns));
         hosts.extend(Arc::into_inner(switch));
@@ -62,7 +63,7 @@ impl Lab {
 
 fn is_standing(prefix: &str, name: &str) -> bool {
     match name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-')) {
-        Some("client" | "balancer" | "switch") => true,
+        Some("client" | "balancer" | "switch" | "client-router" | "node-router") => true,
         Some(host) => host.strip_prefix("node").is_some_and(|i| i.parse::<u8>().is_ok()),
         None => false,
     }
@@ -74,7 +75,9 @@ mod tests {
 
     #[test]
     fn only_the_fixed_names_are_standing() {
-        for name in ["lb-client", "lb-balancer", "lb-switch", "lb-node1", "lb-node12"] {
+        for name in
+            ["lb-client", "lb-balancer", "lb-switch", "lb-node1", "lb-node12", "lb-node-router"]
+        {
             assert!(is_standing("lb", name), "{name}");
         }
         for name in ["lb-node", "lb-node1-77-1", "lb-client-77-1", "client", "lb-x-client"] {

@@ -1,7 +1,7 @@
 //! Looks at the kernel's state in a namespace.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -25,7 +25,8 @@ impl Netns {
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub fn neighbour(&self, address: Ipv4Addr) -> Result<Option<String>> {
+    pub fn neighbour(&self, address: impl Into<IpAddr>) -> Result<Option<String>> {
+        let address = address.into();
         let rows = self.ip_json(&format!("neighbour show to {address}"))?;
         Ok(rows[0]["lladdr"].as_str().map(str::to_owned))
     }
@@ -44,7 +45,8 @@ impl Netns {
     ///
     /// # Errors
     /// When there is no such interface.
-    pub fn has_address(&self, interface: &str, address: Ipv4Addr) -> Result<bool> {
+    pub fn has_address(&self, interface: &str, address: impl Into<IpAddr>) -> Result<bool> {
+        let address = address.into();
         let links = self.ip_json(&format!("address show dev {interface}"))?;
         let addresses = links[0]["addr_info"].as_array().into_iter().flatten();
         Ok(addresses.into_iter().any(|its| its["local"] == address.to_string()))

@@ -4,6 +4,7 @@
 //! with it the bpffs in which maps and links are pinned.
 
 mod look;
+mod ping;
 mod stale;
 
 use std::ffi::OsStr;
@@ -126,6 +127,8 @@ impl Netns {
             .name(thread_name.to_owned())
             .spawn(move || {
                 enter(&file).with_context(|| format!("cannot enter {name}"))?;
+                // What `work` does may be to leave this process's table of descriptors.
+                drop(file);
                 work()
             })
             .context("cannot start a thread")
@@ -190,14 +193,18 @@ impl Netns {
         })
     }
 
-    /// Whether a TCP socket over IPv4 listens on `port` in the namespace.
+    /// Whether a TCP socket of either family listens on `port` in the namespace.
     ///
     /// # Errors
     /// When the namespace's socket table cannot be read.
     pub fn listens_on(&self, port: u16) -> Result<bool> {
         // The table prints address:port in hexadecimal; 0A is the state LISTEN.
         let port = format!(":{port:04X}");
-        let table = self.run(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp")?))?;
+        let table = self.run(|| {
+            let v4 = fs::read_to_string("/proc/thread-self/net/tcp")?;
+            // A kernel without IPv6 has no such table.
+            Ok(v4 + &fs::read_to_string("/proc/thread-self/net/tcp6").unwrap_or_default())
+        })?;
         Ok(table.lines().any(|line| {
             let mut fields = line.split_whitespace().skip(1);
             fields.next().is_some_and(|local| local.ends_with(&port)) && fields.nth(1) == Some("0A")

@@ -1,7 +1,7 @@
 //! One question and its answer.
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::TcpStream;
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 pub(super) struct Answer {
     pub(super) node: String,
     /// The client as the node sees it.
-    pub(super) client: SocketAddrV4,
+    pub(super) client: SocketAddr,
     pub(super) number: u64,
 }
 

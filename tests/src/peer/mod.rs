@@ -3,21 +3,28 @@
 //!
 //! The protocol is one line each way. `ask N` is answered by `NODE ADDRESS:PORT N`: the node's
 //! name and the client's address as the node sees it, so a client can tell who serves it and
-//! whether its address was kept.
+//! whether its address was kept. `bulk SEED UP DOWN` begins a transfer of so many bytes each way.
 
 mod answer;
+mod apart;
+mod bulk;
 mod held;
+mod open_many;
 mod server;
 mod short;
+mod stream;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Result;
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use tokio::io::BufStream;
 use tokio::net::{TcpSocket, TcpStream};
 
+pub use bulk::{BulkPlan, BulkReport, Transferred};
 pub use held::{Break, BreakKind, HeldConnections, HeldPlan, HeldReport, Move};
+pub use open_many::{OpenMany, OpenManyPlan, OpenManyReport, sources};
 pub use server::{Server, ServerReport};
 pub use short::{ShortPlan, ShortReport, short_connections};
 
@@ -27,28 +34,50 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// Connects from `source`, or from the address that the route suggests.
-async fn connect(target: SocketAddrV4, source: Option<Ipv4Addr>) -> std::io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
+/// A socket of the family of `address`.
+fn socket_for(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+}
+
+/// Connects from `source`, port 0 standing for any, or from what the route suggests.
+async fn connect(target: SocketAddr, source: Option<SocketAddr>) -> std::io::Result<TcpStream> {
+    let socket = socket_for(target)?;
     if let Some(source) = source {
-        // Without it bind alone would choose a port, and the ports of one address would be used
-        // up by all targets together.
-        setsockopt(&socket, IpBindAddressNoPort, &true)?;
-        socket.bind(SocketAddrV4::new(source, 0).into())?;
+        if source.port() == 0 {
+            // Without it bind alone would choose a port, and the ports of one address would be
+            // used up by all targets together.
+            setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        } else {
+            // The port may just have been used towards another target.
+            socket.set_reuseaddr(true)?;
+        }
+        socket.bind(source)?;
     }
-    let stream = socket.connect(target.into()).await?;
+    let stream = socket.connect(target).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
+/// Buffers a line each way, and no more: there are tens of thousands of connections.
+fn buffered(stream: TcpStream) -> BufStream<TcpStream> {
+    const LINE: usize = 128;
+    BufStream::with_capacity(LINE, LINE, stream)
+}
+
 /// A short name for what went wrong, the same for every occurrence, so that it can be counted.
 fn reason(doing: &str, error: &std::io::Error) -> String {
-    format!("{doing}: {}", error.kind())
+    match error.raw_os_error() {
+        // Rust has no kind for these.
+        Some(code @ (libc::EMFILE | libc::ENFILE)) => {
+            format!("{doing}: {}", std::io::Error::from_raw_os_error(code))
+        }
+        _ => format!("{doing}: {}", error.kind()),
+    }
 }
 
 /// The source of connection number `i` where the sources are used in turn.
-fn source(sources: &[Ipv4Addr], i: usize) -> Option<Ipv4Addr> {
-    (!sources.is_empty()).then(|| sources[i % sources.len()])
+fn source(sources: &[IpAddr], i: usize) -> Option<SocketAddr> {
+    (!sources.is_empty()).then(|| SocketAddr::new(sources[i % sources.len()], 0))
 }
 
 /// How long a connection may take to open, or a question to be answered, unless a plan says else.

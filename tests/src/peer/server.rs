@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::block_on;
+use super::{apart, buffered, bulk, socket_for};
 use crate::netns::Netns;
 
 /// What a server has seen since it started.
@@ -22,7 +22,7 @@ pub struct ServerReport {
     pub accepted: u64,
     /// Connections open now.
     pub open: u64,
-    /// Questions answered.
+    /// Questions answered, transfers among them.
     pub answered: u64,
     /// Connections that the client closed by FIN.
     pub closed: u64,
@@ -39,43 +39,78 @@ enum End {
     Reset,
 }
 
-/// A TCP line server on a thread in a node's namespace. Dropped, it closes its connections by
-/// FIN and ends.
+/// A TCP line server on threads in a node's namespace. Dropped, it closes its connections by FIN
+/// and ends.
 #[derive(Debug)]
 pub struct Server {
-    end: watch::Sender<Option<End>>,
     report: Arc<Mutex<ServerReport>>,
-    thread: Option<JoinHandle<Result<()>>>,
+    workers: Vec<Worker>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    end: mpsc::Sender<End>,
+    thread: JoinHandle<Result<()>>,
 }
 
 impl Server {
-    /// Starts a server named `name` at `address`, which listens when this returns.
+    /// Starts a server named `name` at `address`, which listens when this returns. It can have
+    /// nearly as many connections as the limit on open files says, whatever else is open.
     ///
     /// # Errors
     /// When it cannot listen there.
-    pub fn start(netns: &Netns, name: &str, address: Ipv4Addr, port: u16) -> Result<Self> {
-        let (end, ended) = watch::channel(None);
-        let report = Arc::default();
+    pub fn start(netns: &Netns, name: &str, address: impl Into<IpAddr>, port: u16) -> Result<Self> {
+        Self::start_wide(netns, name, address, port, 1)
+    }
+
+    /// As [`Server::start`], with so many workers, among which the kernel divides the connections,
+    /// each with the whole limit on open files for itself.
+    ///
+    /// # Errors
+    /// When it cannot listen there.
+    pub fn start_wide(
+        netns: &Netns,
+        name: &str,
+        address: impl Into<IpAddr>,
+        port: u16,
+        workers: usize,
+    ) -> Result<Self> {
+        let address = SocketAddr::new(address.into(), port);
+        let mut server = Self { report: Arc::default(), workers: Vec::new() };
+        for _ in 0..workers.max(1) {
+            server
+                .add_worker(netns, name, address, workers > 1)
+                .with_context(|| format!("cannot serve {name} at {address}"))?;
+        }
+        Ok(server)
+    }
+
+    fn add_worker(
+        &mut self,
+        netns: &Netns,
+        name: &str,
+        address: SocketAddr,
+        shared: bool,
+    ) -> Result<()> {
         let (listens, listening) = mpsc::channel();
-        let thread = netns.spawn(&format!("server {name}"), {
-            let (name, report) = (name.to_owned(), Arc::clone(&report));
-            move || {
-                block_on(async move {
-                    let listener = listen(SocketAddrV4::new(address, port))?;
-                    listens.send(()).ok();
-                    serve(listener, &name, ended, report).await;
-                    Ok(())
-                })
+        let (end, ended) = mpsc::channel();
+        let thread = apart::spawn(netns, &format!("server {name}"), {
+            let (name, report) = (name.to_owned(), Arc::clone(&self.report));
+            move || async move {
+                let listener = listen(address, shared)?;
+                listens.send(()).ok();
+                serve(listener, &name, ended, report).await;
+                Ok(())
             }
         })?;
         if listening.recv().is_err() {
-            let error = match thread.join() {
-                Ok(Err(error)) => error,
-                Ok(Ok(())) | Err(_) => anyhow!("the server's thread ended"),
+            return match thread.join() {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(())) | Err(_) => bail!("the server's thread ended"),
             };
-            return Err(error.context(format!("cannot serve {name} at {address}:{port}")));
         }
-        Ok(Self { end, report, thread: Some(thread) })
+        self.workers.push(Worker { end, thread });
+        Ok(())
     }
 
     /// What it has seen so far.
@@ -95,10 +130,13 @@ impl Server {
     }
 
     fn finish(&mut self, how: End) -> ServerReport {
-        self.end.send_replace(Some(how));
-        if let Some(thread) = self.thread.take() {
+        for worker in &self.workers {
+            // One that has ended by itself needs no order.
+            let _ = worker.end.send(how);
+        }
+        for worker in self.workers.drain(..) {
             // A panic there has already been printed; the counts are right up to it.
-            let _ = thread.join();
+            let _ = worker.thread.join();
         }
         self.report()
     }
@@ -114,38 +152,44 @@ fn lock(report: &Mutex<ServerReport>) -> MutexGuard<'_, ServerReport> {
     report.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn listen(address: SocketAddrV4) -> Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
+fn listen(address: SocketAddr, shared: bool) -> Result<TcpListener> {
+    let socket = socket_for(address)?;
     // A server that comes back must not wait for the old connections' TIME_WAIT.
     socket.set_reuseaddr(true)?;
-    socket.bind(address.into()).context("cannot bind")?;
+    socket.set_reuseport(shared)?;
+    socket.bind(address).context("cannot bind")?;
     socket.listen(65535).context("cannot listen")
 }
 
 async fn serve(
     listener: TcpListener,
     name: &str,
-    mut ended: watch::Receiver<Option<End>>,
+    orders: mpsc::Receiver<End>,
     report: Arc<Mutex<ServerReport>>,
 ) {
     let mut connections = JoinSet::new();
-    let ended_for_all = ended.clone();
+    let (end, ended) = watch::channel(None);
+    let order = apart::next_order(&orders);
+    tokio::pin!(order);
     loop {
         tokio::select! {
-            _ = ended.wait_for(Option::is_some) => break,
+            how = &mut order => {
+                end.send_replace(how.or(Some(End::Close)));
+                break;
+            }
             // Ended connections are taken off the set, or it would grow with each.
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, SocketAddr::V4(client))) => {
+                Ok((stream, client)) => {
                     let mut report_now = lock(&report);
                     report_now.accepted += 1;
                     report_now.open += 1;
-                    report_now.clients.insert(IpAddr::V4(*client.ip()));
-                    let (name, ended) = (name.to_owned(), ended_for_all.clone());
+                    report_now.clients.insert(client.ip());
+                    let (name, ended) = (name.to_owned(), ended.clone());
                     connections.spawn(converse(stream, client, name, ended, Arc::clone(&report)));
                 }
                 // The client gave up before it was accepted, or descriptors ran out for a moment.
-                Ok((_, SocketAddr::V6(_))) | Err(_) => tokio::task::yield_now().await,
+                Err(_) => tokio::task::yield_now().await,
             },
         }
     }
@@ -156,12 +200,12 @@ async fn serve(
 /// One connection from accept to end.
 async fn converse(
     stream: TcpStream,
-    client: SocketAddrV4,
+    client: SocketAddr,
     name: String,
     mut ended: watch::Receiver<Option<End>>,
     report: Arc<Mutex<ServerReport>>,
 ) {
-    let mut stream = BufStream::new(stream);
+    let mut stream = buffered(stream);
     let how = tokio::select! {
         how = answer_all(&mut stream, client, &name, &report) => how,
         end = ended.wait_for(Option::is_some) => {
@@ -183,19 +227,24 @@ async fn converse(
 
 async fn answer_all(
     stream: &mut BufStream<TcpStream>,
-    client: SocketAddrV4,
+    client: SocketAddr,
     name: &str,
     report: &Mutex<ServerReport>,
 ) -> io::Result<()> {
     stream.get_ref().set_nodelay(true)?;
     let mut line = String::new();
     while stream.read_line(&mut line).await? != 0 {
-        let answer = match line.trim_end().strip_prefix("ask ") {
-            Some(number) => format!("{name} {client} {number}\n"),
-            None => format!("not a question: {line:?}\n"),
-        };
-        stream.write_all(answer.as_bytes()).await?;
-        stream.flush().await?;
+        let question = line.trim_end();
+        if let Some(words) = question.strip_prefix("bulk ") {
+            bulk::serve(stream, name, words).await?;
+        } else {
+            let answer = match question.strip_prefix("ask ") {
+                Some(number) => format!("{name} {client} {number}\n"),
+                None => format!("not a question: {line:?}\n"),
+            };
+            stream.write_all(answer.as_bytes()).await?;
+            stream.flush().await?;
+        }
         lock(report).answered += 1;
         line.clear();
     }

@@ -2,36 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::answer::{Answer, ask};
-use super::{PATIENCE, block_on, connect, reason, source};
+use super::{PATIENCE, block_on, buffered, connect, reason, source};
 use crate::netns::Netns;
 
 /// What to do.
 #[derive(Debug, Clone)]
 pub struct ShortPlan {
     /// Where to connect to.
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
     /// Connections in all.
     pub count: usize,
     /// Connections open at a time.
     pub parallelism: usize,
     /// Source addresses, used in turn; none: the kernel chooses.
-    pub sources: Vec<Ipv4Addr>,
+    pub sources: Vec<IpAddr>,
     /// How long one connection may take from SYN to FIN.
     pub timeout: Duration,
 }
 
 impl ShortPlan {
     /// With the kernel's source address and five seconds for each connection.
-    pub fn new(target: SocketAddrV4, count: usize, parallelism: usize) -> Self {
+    pub fn new(target: impl Into<SocketAddr>, count: usize, parallelism: usize) -> Self {
+        let target = target.into();
         Self { target, count, parallelism, sources: Vec::new(), timeout: PATIENCE }
     }
 
@@ -76,7 +77,7 @@ impl ShortPlan {
 /// As [`ShortPlan::run`].
 pub fn short_connections(
     netns: &Netns,
-    target: SocketAddrV4,
+    target: impl Into<SocketAddr>,
     count: usize,
     parallelism: usize,
 ) -> Result<ShortReport> {
@@ -119,8 +120,8 @@ impl ShortReport {
             Ok(Done { answer, local }) => {
                 self.ok += 1;
                 self.worst = self.worst.max(took);
-                self.clients.insert(IpAddr::V4(*answer.client.ip()));
-                self.translated += usize::from(SocketAddr::V4(answer.client) != local);
+                self.clients.insert(answer.client.ip());
+                self.translated += usize::from(answer.client != local);
                 *self.per_node.entry(answer.node).or_default() += 1;
             }
             Err(reason) => *self.failed.entry(reason).or_default() += 1,
@@ -148,10 +149,10 @@ struct Done {
     local: SocketAddr,
 }
 
-async fn one(target: SocketAddrV4, source: Option<Ipv4Addr>, number: u64) -> Result<Done, String> {
+async fn one(target: SocketAddr, source: Option<SocketAddr>, number: u64) -> Result<Done, String> {
     let stream = connect(target, source).await.map_err(|error| reason("connect", &error))?;
     let local = stream.local_addr().map_err(|error| reason("local address", &error))?;
-    let mut stream = BufStream::new(stream);
+    let mut stream = buffered(stream);
     let answer = ask(&mut stream, number).await.map_err(|error| reason("ask", &error))?;
     stream.shutdown().await.map_err(|error| reason("close", &error))?;
     match stream.read_u8().await {

@@ -7,7 +7,7 @@
 mod process;
 mod report;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -35,9 +35,9 @@ pub enum Connections {
 #[derive(Debug, Clone)]
 pub struct SippPlan {
     /// Where to connect to: a VIP or a node.
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
     /// The client's own address.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Sessions in all.
     pub sessions: u32,
     /// How they use connections.
@@ -55,15 +55,15 @@ pub struct SippPlan {
 impl SippPlan {
     /// 200 new sessions a second, at most 1,000 at a time, each held for half a second.
     pub fn new(
-        target: SocketAddrV4,
-        source: Ipv4Addr,
+        target: impl Into<SocketAddr>,
+        source: impl Into<IpAddr>,
         sessions: u32,
         connections: Connections,
     ) -> Self {
         let rate = 200;
         Self {
-            target,
-            source,
+            target: target.into(),
+            source: source.into(),
             sessions,
             connections,
             rate,
@@ -146,7 +146,8 @@ impl SippServer {
     ///
     /// # Errors
     /// When sipp cannot be started or does not listen; the error carries what it said.
-    pub fn start(netns: &Netns, address: Ipv4Addr, port: u16) -> Result<Self> {
+    pub fn start(netns: &Netns, address: impl Into<IpAddr>, port: u16) -> Result<Self> {
+        let address = address.into();
         let mut process = Process::start(netns, SERVER_SCENARIO, |command| {
             command.args(["-i", &address.to_string(), "-p", &port.to_string(), "-t", "tn"]);
         })?;

@@ -1,4 +1,16 @@
-use lb_userspace::net::Forwarding;
+use std::{
+    io::ErrorKind,
+    net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket},
+    os::fd::OwnedFd,
+    path::Path,
+    time::Duration,
+};
+
+use lb_userspace::net::{Forwarding, NetError};
+use nix::{
+    net::if_::if_nametoindex,
+    sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt},
+};
 
 use super::rig::*;
 
@@ -15,12 +27,146 @@ fn forwarding_is_switched_on_where_it_is_off_and_restored() {
             std::fs::write(path, value).unwrap();
         }
         let mut forwarding = Forwarding::default();
-        forwarding.enable(&names(&["eth0", "eth1"])).unwrap();
+        forwarding.enable(&names(&["eth0", "eth1"]), true, false).unwrap();
         assert_eq!([read("eth0"), read("eth1"), read("eth2")], ["1", "1", "0"]);
         // A reload with one more.
-        forwarding.enable(&names(&["eth0", "eth1", "eth2"])).unwrap();
+        forwarding.enable(&names(&["eth0", "eth1", "eth2"]), true, false).unwrap();
         assert_eq!(read("eth2"), "1");
         forwarding.restore();
         assert_eq!([read("eth0"), read("eth1"), read("eth2")], ["0", "1", "0"]);
     });
+}
+
+#[test]
+fn ipv6_forwarding_is_switched_on_where_it_is_off_and_restored() {
+    let (balancer, _node) = pair();
+    let read = |key: &str| {
+        ["eth0", "eth1", "eth2"]
+            .map(|interface| balancer.sysctl(&format!("ipv6/conf/{interface}/{key}")))
+    };
+    balancer.set_sysctl("ipv6/conf/eth1/forwarding", "1");
+    balancer.set_sysctl("ipv6/conf/eth2/accept_ra", "0");
+    assert_eq!((read("forwarding"), read("accept_ra")), (three("0 1 0"), three("1 1 0")));
+    balancer.enter(async || {
+        let mut forwarding = Forwarding::default();
+        forwarding.enable(&names(&["eth0", "eth1"]), false, true).unwrap();
+        assert_eq!(read("forwarding"), three("1 1 0"));
+        assert_eq!(read("accept_ra"), three("2 1 0"), "where it was on, nobody listens");
+        assert_eq!(balancer.sysctl("ipv4/conf/eth0/forwarding"), "0", "was not asked for");
+
+        // A reload with one more, and one without a change.
+        for _ in 0..2 {
+            forwarding.enable(&names(&["eth0", "eth1", "eth2"]), true, true).unwrap();
+            assert_eq!(read("forwarding"), three("1 1 1"));
+            assert_eq!(read("accept_ra"), three("2 1 0"), "who does not listen shall not");
+            assert_eq!(balancer.sysctl("ipv4/conf/eth0/forwarding"), "1");
+        }
+
+        forwarding.restore();
+        assert_eq!((read("forwarding"), read("accept_ra")), (three("0 1 0"), three("1 1 0")));
+        assert_eq!(balancer.sysctl("ipv4/conf/eth0/forwarding"), "0");
+    });
+}
+
+#[test]
+fn the_kernel_forwards_what_it_is_left() {
+    let (balancer, node) = pair_of_both_families();
+    let client = Host::new();
+    balancer.link_to(&client, "eth4");
+    balancer.ip("addr add 2001:db8:4::1/64 dev eth4 nodad");
+    client.ip("addr add 2001:db8:4::2/64 dev eth4 nodad");
+    client.ip("-6 route add default via 2001:db8:4::1");
+    node.ip("-6 route add default via 2001:db8::1");
+    // Nobody listens there: a node that is reached says so.
+    let reached = || {
+        client.enter(async || {
+            let node = SocketAddr::from((NODE6, 9));
+            let refused = TcpStream::connect_timeout(&node, Duration::from_secs(1)).unwrap_err();
+            refused.kind() == ErrorKind::ConnectionRefused
+        })
+    };
+    assert!(!reached());
+    balancer.enter(async || {
+        let mut forwarding = Forwarding::default();
+        forwarding.enable(&names(&["eth0", "eth4"]), false, true).unwrap();
+        let switch = "/proc/sys/net/ipv6/conf/eth0/force_forwarding";
+        assert_eq!(reached(), Path::new(switch).exists(), "since Linux 6.17");
+
+        forwarding.restore();
+        assert!(!reached());
+        balancer.set_sysctl("ipv6/conf/all/forwarding", "1");
+        assert!(reached());
+        forwarding.enable(&names(&["eth0", "eth4"]), false, true).unwrap();
+        forwarding.restore();
+        assert!(reached(), "as it was before");
+    });
+}
+
+#[test]
+fn routes_that_routers_have_advertised_stay() {
+    let (balancer, node) = pair_of_both_families();
+    balancer.link_to(&node, "eth3");
+    node.ip("addr add fe80::3/64 dev eth3 nodad");
+    let routes = || balancer.ip("-6 route show default");
+    let both = || routes().contains("via fe80::2") && routes().contains("via fe80::3");
+    balancer.enter(async || {
+        // The interface is ready a moment after it is up.
+        until(Duration::from_secs(5), "two routers", || {
+            node.enter(async || ["eth0", "eth3"].map(advertise));
+            both()
+        })
+        .await;
+
+        let mut forwarding = Forwarding::default();
+        forwarding.enable(&names(&["eth0"]), false, true).unwrap();
+        assert!(both(), "{}", routes());
+        assert_eq!(balancer.sysctl("ipv6/conf/eth0/accept_ra"), "2");
+        assert_eq!(balancer.sysctl("ipv6/conf/eth3/accept_ra"), "1", "not one of ours");
+
+        // New ones are heard.
+        balancer.ip("-6 route flush root default");
+        until(Duration::from_secs(2), "two routers", || {
+            node.enter(async || ["eth0", "eth3"].map(advertise));
+            both()
+        })
+        .await;
+        forwarding.restore();
+        assert!(both(), "{}", routes());
+    });
+}
+
+#[test]
+fn an_interface_that_cannot_speak_ipv6_is_named() {
+    let (balancer, _node) = pair();
+    balancer.ip("link set eth1 mtu 1279");
+    balancer.enter(async || {
+        let error = Forwarding::default().enable(&names(&["eth1"]), true, true).unwrap_err();
+        assert!(matches!(error, NetError::NoIpv6 { .. }), "{error}");
+        assert!(error.to_string().contains("no IPv6 on eth1"), "{error}");
+    });
+}
+
+fn three(values: &str) -> [String; 3] {
+    let mut values = values.split(' ').map(str::to_string);
+    std::array::from_fn(|_| values.next().unwrap())
+}
+
+/// Says that there is a router by `interface`, as one does (RFC 4861, section 4.2).
+fn advertise(interface: &str) {
+    const ROUTER_ADVERTISEMENT: u8 = 134;
+    const HOP_LIMIT: u8 = 64;
+    let lifetime = 1800_u16.to_be_bytes();
+    let mut message = [0; 16];
+    message[0] = ROUTER_ADVERTISEMENT;
+    message[4] = HOP_LIMIT;
+    message[6..8].copy_from_slice(&lifetime);
+
+    let flags = SockFlag::empty();
+    let socket: OwnedFd =
+        socket(AddressFamily::Inet6, SockType::Raw, flags, SockProtocol::IcmpV6).unwrap();
+    setsockopt(&socket, sockopt::Ipv6MulticastHops, &255).unwrap();
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let index = if_nametoindex(interface).unwrap();
+    let to = SocketAddrV6::new(all_nodes, 0, 0, index);
+    UdpSocket::from(socket).send_to(&message, to).unwrap();
 }

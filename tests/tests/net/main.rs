@@ -2,6 +2,11 @@
 
 mod forwarding;
 mod neighbours;
+mod neighbours6;
+mod own;
 mod rig;
+mod scattering;
+mod stacked;
 mod vips;
+mod vips6;
 mod xdp_mode;

@@ -1,8 +1,13 @@
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use lb_userspace::net::{Neighbours, REFRESH, connect};
 
 use super::rig::*;
+
+const NODE: IpAddr = IpAddr::V4(super::rig::NODE);
 
 #[test]
 fn a_backends_neighbour_is_resolved_without_traffic_and_kept() {
@@ -50,7 +55,7 @@ fn gateways_of_our_interfaces_are_kept_and_follow_the_routes() {
 
         // A backend behind a gateway of its own route, out of an interface that is not ours.
         balancer.ip("route add 198.51.100.0/24 via 172.16.0.2");
-        neighbours.reconcile(&[Ipv4Addr::new(198, 51, 100, 7)]);
+        neighbours.reconcile(&[ipv4(198, 51, 100, 7)]);
         until(Duration::from_secs(2), "the backend's gateway", || managed("172.16.0.2")).await;
 
         balancer.ip("route replace default nexthop via 10.9.0.2 nexthop via 10.9.0.3");
@@ -72,7 +77,7 @@ fn neighbours_of_the_administrator_stay() {
     balancer.ip("neigh add 10.9.0.3 dev eth0 managed");
     balancer.enter(async || {
         let neighbours = Neighbours::start(connect().unwrap(), &names(&["eth0"]));
-        neighbours.reconcile(&[NODE, Ipv4Addr::new(10, 9, 0, 3), Ipv4Addr::new(10, 9, 0, 4)]);
+        neighbours.reconcile(&[NODE, ipv4(10, 9, 0, 3), ipv4(10, 9, 0, 4)]);
         let limit = Duration::from_secs(2);
         until(limit, "seen", || neighbours.snapshot().len() == 3).await;
         neighbours.remove_all().await;
@@ -100,4 +105,8 @@ fn neighbours_left_by_a_crash_are_known_and_removed() {
         neighbours.remove_all().await;
         assert!(!managed());
     });
+}
+
+fn ipv4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
 }

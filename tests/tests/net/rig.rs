@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     time::{Duration, Instant},
 };
 
@@ -10,6 +10,9 @@ use lb_tests::netns::Netns;
 
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 100);
 pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100);
+pub const BALANCER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub const NODE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 pub const NODE_MAC: &str = "02:00:00:00:00:02";
 pub const BALANCER_MAC: &str = "02:00:00:00:00:01";
 
@@ -17,14 +20,37 @@ pub const BALANCER_MAC: &str = "02:00:00:00:00:01";
 pub struct Host(Netns);
 
 impl Host {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(Netns::create("net").unwrap())
     }
 
     /// `ip` on this host; what it prints.
     pub fn ip(&self, args: &str) -> String {
+        self.run("ip", args)
+    }
+
+    /// A program on this host; what it prints.
+    pub fn run(&self, program: &str, args: &str) -> String {
         let args: Vec<&str> = args.split_whitespace().collect();
-        self.0.output("ip", &args).unwrap()
+        self.0.output(program, &args).unwrap()
+    }
+
+    /// One more link between two hosts, of the same name on both, up.
+    pub fn link_to(&self, other: &Self, name: &str) {
+        self.ip(&format!("link add {name} type veth peer name {name} netns {}", other.0.name()));
+        self.ip(&format!("link set {name} up"));
+        other.ip(&format!("link set {name} up"));
+    }
+
+    /// A switch below `/proc/sys/net` on this host.
+    pub fn sysctl(&self, key: &str) -> String {
+        let path = format!("/proc/sys/net/{key}");
+        self.0.run(|| Ok(std::fs::read_to_string(path)?.trim().to_string())).unwrap()
+    }
+
+    /// Sets a switch below `/proc/sys/net` on this host.
+    pub fn set_sysctl(&self, key: &str, value: &str) {
+        self.0.sysctl(&[(key, value)]).unwrap();
     }
 
     /// Runs a future on a thread and a runtime of this host.
@@ -52,6 +78,19 @@ pub fn pair() -> (Host, Host) {
         balancer.ip(&format!("link set {link} up"));
     }
     node.ip("link set eth0 up");
+    (balancer, node)
+}
+
+/// The same with IPv6: 2001:db8::1 on the balancer's eth0 and 2001:db8:1::1 on its eth1; the node
+/// has 2001:db8::2 and fe80::2.
+pub fn pair_of_both_families() -> (Host, Host) {
+    let (balancer, node) = pair();
+    // Nobody waits for duplicate detection.
+    balancer.ip(&format!("addr add {BALANCER6}/64 dev eth0 nodad"));
+    balancer.ip("addr add 2001:db8:1::1/64 dev eth1 nodad");
+    balancer.ip("addr add fe80::1/64 dev eth0 nodad");
+    node.ip(&format!("addr add {NODE6}/64 dev eth0 nodad"));
+    node.ip("addr add fe80::2/64 dev eth0 nodad");
     (balancer, node)
 }
 

@@ -1,8 +1,13 @@
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use lb_userspace::net::{Forwarding, NetError, VipAddresses, connect, xdp_mode};
 
 use super::rig::*;
+
+const VIP: IpAddr = IpAddr::V4(super::rig::VIP);
 
 #[test]
 fn a_vip_is_put_on_the_interface_of_its_subnet_and_taken_away() {
@@ -10,7 +15,7 @@ fn a_vip_is_put_on_the_interface_of_its_subnet_and_taken_away() {
     let before = balancer.ip("addr show");
     balancer.enter(async || {
         let mut vips = VipAddresses::new(connect().unwrap(), &names(&["eth1", "eth0"]));
-        let elsewhere = Ipv4Addr::new(192, 0, 2, 100);
+        let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 100));
         vips.reconcile(&[VIP, elsewhere]).await.unwrap();
         assert!(balancer.ip("addr show dev eth0").contains("inet 10.9.0.100/32"));
         assert!(balancer.ip("addr show dev eth1").contains("inet 192.0.2.100/32"));
@@ -84,7 +89,7 @@ fn an_interface_that_does_not_exist_is_named() {
         assert!(error.to_string().contains("there is no interface eth7"), "{error}");
         let error = xdp_mode(&handle, "eth7").await.unwrap_err();
         assert!(matches!(error, NetError::NoInterface(ref name) if name == "eth7"), "{error}");
-        let error = Forwarding::default().enable(&names(&["eth7"])).unwrap_err();
+        let error = Forwarding::default().enable(&names(&["eth7"]), true, true).unwrap_err();
         assert!(matches!(error, NetError::NoInterface(ref name) if name == "eth7"), "{error}");
     });
 }

@@ -7,10 +7,11 @@ use lb_tests::packet::{Flags, Frame};
 use lb_userspace::desired::Desired;
 
 use crate::rig::{
-    CLIENT, Dialogue, Rig, SERVICE, Service, Setup, Side, VIP, backend, desired, rig, socket,
+    CLIENT, Dialogue, Rig, SERVICE, Service, Setup, Side, VIP, backend, desired, octets, rig,
+    socket,
 };
 
-fn service(backends: &[(u32, std::net::SocketAddrV4, u32)]) -> Desired {
+fn service(backends: &[(u32, std::net::SocketAddr, u32)]) -> Desired {
     desired(&[Service(SERVICE, VIP, backends)])
 }
 
@@ -96,7 +97,7 @@ fn without_a_backend_new_connections_are_dropped_under_that_name_and_flows_go_on
 
 #[test]
 fn services_that_share_a_backend_answer_each_in_their_own_name() {
-    const VIPS: [std::net::SocketAddrV4; 3] =
+    const VIPS: [std::net::SocketAddr; 3] =
         [VIP, socket([10, 1, 0, 101], 5060), socket([10, 1, 0, 100], 5070)];
     let shared = desired(&[
         Service(1, VIPS[0], &[(7, backend(1), 1)]),
@@ -105,7 +106,7 @@ fn services_that_share_a_backend_answer_each_in_their_own_name() {
     ]);
     rig(Setup { desired: shared, ..Setup::default() }, |rig| {
         for (i, vip) in VIPS.into_iter().enumerate() {
-            let client = socket(CLIENT.ip().octets(), 44_000 + i as u16);
+            let client = socket(octets(CLIENT), 44_000 + i as u16);
             let mut talk = Dialogue::new(client, vip);
             assert_eq!(talk.open(rig), [7, 900, 8191][i]);
             rig.returns(&talk.backend_sends(backend(1), Flags::PSH_ACK, b"to you"), vip);

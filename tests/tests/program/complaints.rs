@@ -6,7 +6,8 @@ use lb_common::Outcome;
 use lb_tests::packet::{Flags, Frame};
 
 use crate::rig::{
-    Dialogue, FRONT_MAC, GATEWAY_MAC, Rig, SERVICE, Setup, Side, VIP, Verdict, backend_mac, rig,
+    Dialogue, FRONT_MAC, GATEWAY_MAC, Rig, SERVICE, Setup, Side, VIP, Verdict, backend_mac, octets,
+    rig,
 };
 
 /// What is wrong, how `ip` makes it so towards the backends and towards the client, and what the
@@ -71,10 +72,7 @@ fn is_told(rig: &mut Rig<'_>, side: Side, frame: &Frame, outcome: Outcome, told:
     let Some(NetSlice::Ipv4(ip)) = answer.net else { panic!("no IPv4") };
     let header = ip.header().to_header();
     assert_eq!(header.header_checksum, header.calc_header_checksum());
-    assert_eq!(
-        (header.source, header.destination),
-        (VIP.ip().octets(), frame.source.ip().octets())
-    );
+    assert_eq!((header.source, header.destination), (octets(VIP), octets(frame.source)));
     assert!(header.time_to_live >= 32 && !header.is_fragmenting_payload());
     assert_eq!((header.dscp.value(), header.ecn.value(), header.identification), (0, 0, 0));
     let Some(TransportSlice::Icmpv4(icmp)) = answer.transport else { panic!("no ICMP") };

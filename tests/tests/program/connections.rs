@@ -53,7 +53,10 @@ fn the_daemon_lists_the_flows_that_are_there() {
         let table = rig.datapath.flows();
         let mut listed = Vec::new();
         table.for_each(|key, flow| listed.push((*key, flow.state()))).expect("a list");
-        let expected = [(open.key(), FlowState::Established), (opening.key(), FlowState::Opening)];
+        let expected = [
+            (open.key().widen(), FlowState::Established),
+            (opening.key().widen(), FlowState::Opening),
+        ];
         assert_eq!(listed, expected);
 
         let active = |rig: &Rig<'_>| {
@@ -63,7 +66,7 @@ fn the_daemon_lists_the_flows_that_are_there() {
         assert_eq!(active(rig), 1, "only what is proven is active");
         let mut removed = Vec::new();
         table.remove(|flow| flow.backend == slot, |key, _| removed.push(*key)).expect("removed");
-        assert_eq!(removed, [open.key()]);
+        assert_eq!(removed, [open.key().widen()]);
         assert_eq!(active(rig), 0);
         assert!(rig.proven().is_empty());
     });

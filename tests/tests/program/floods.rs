@@ -1,6 +1,6 @@
 //! Floods of forged packets cost other strangers only.
 
-use lb_common::{BackendCounters, Flow, FlowKey};
+use lb_common::{BackendCounters, Flow, FlowKey, Ip4};
 use lb_tests::packet::{Flags, Frame};
 
 use crate::rig::{Dialogue, FRONT_MAC, GATEWAY_MAC, Rig, Setup, Side, VIP, Verdict, rig, socket};
@@ -34,7 +34,7 @@ fn survives(flags: Flags, counted: fn(&BackendCounters) -> u64) {
         for talk in &mut talks {
             talk.open(rig);
         }
-        let before: std::collections::HashMap<FlowKey, Flow> = rig.proven();
+        let before: std::collections::HashMap<FlowKey<Ip4>, Flow> = rig.proven();
         assert_eq!(before.len(), talks.len());
 
         flood(rig, flags);

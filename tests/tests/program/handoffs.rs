@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read as _},
-    net::SocketAddrV4,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -139,8 +139,8 @@ fn sniffer(rig: &Rig<'_>) -> std::fs::File {
 /// given link addresses, for the judge.
 async fn arrived(
     sniffer: &mut std::fs::File,
-    source: SocketAddrV4,
-    destination: SocketAddrV4,
+    source: SocketAddr,
+    destination: SocketAddr,
 ) -> Frame {
     let start = Instant::now();
     let mut buffer = [0; 4096];

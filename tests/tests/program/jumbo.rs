@@ -2,6 +2,7 @@
 
 use lb_common::{MAX_HANDOFF_BYTES, Outcome};
 use lb_tests::packet::{Flags, Frame};
+use nix::net::if_::if_nametoindex;
 
 use crate::rig::{Dialogue, SERVICE, Setup, Side, VIP, rig};
 
@@ -40,6 +41,26 @@ fn a_jumbo_frame_is_handed_to_the_kernel_whole() {
         let frame: Frame = Dialogue::default().client_sends(Flags::PSH_ACK, &[5; 8960]);
         let out = rig.send(Side::Front, &frame.build().expect("a frame"));
         assert_eq!(rig.counted().outcomes, [(SERVICE, Outcome::NoNeighbour, 1)], "{out:?}");
+    });
+}
+
+#[test]
+fn a_way_out_for_one_buffer_gets_what_fits_and_the_kernel_the_rest() {
+    rig(Setup { ip: JUMBO, ..Setup::default() }, |rig| {
+        let back = if_nametoindex("back").expect("back");
+        let mut talk = Dialogue::default();
+        let slot = talk.open(rig);
+        rig.datapath.set_one_buffer(back, false).expect("it is so from the beginning");
+        rig.datapath.set_one_buffer(back, true).expect("the map takes it");
+        assert_eq!(rig.forwards(&talk.client_sends(Flags::PSH_ACK, &[5; 3000])), slot);
+        let jumbo = talk.client_sends(Flags::PSH_ACK, &[5; 8960]);
+        let out = rig.send(Side::Front, &jumbo.build().expect("a frame"));
+        assert_eq!(rig.counted().outcomes, [(SERVICE, Outcome::SeveralBuffers, 1)], "{out:?}");
+        // The other way is another interface.
+        rig.returns(&talk.backend_sends(rig.address_of(slot), Flags::PSH_ACK, &[5; 8960]), VIP);
+
+        rig.datapath.set_one_buffer(back, false).expect("the map takes it");
+        assert_eq!(rig.forwards(&talk.client_sends(Flags::PSH_ACK, &[5; 8960])), slot);
     });
 }
 

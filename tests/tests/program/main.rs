@@ -4,15 +4,20 @@
 //!
 //! Each test has a balancer of its own in a network namespace of its own (see [`rig`]).
 
+mod at_once;
 mod choosing;
 mod complaints;
 mod connections;
 mod contested;
+mod flags;
 mod floods;
+mod full_nat;
 mod handoffs;
 mod jumbo;
 mod malformed;
 mod object;
+mod outbound;
+mod ports;
 mod pressure;
 mod random;
 mod recovery;

@@ -7,9 +7,12 @@ use std::{
 
 use aya::maps::{Array, ArrayOfMaps, IterableMap as _, Map, MapData, MapInfo, MapType};
 use lb_common::{
-    Backend, BackendCounters, Endpoint, Flow, FlowKey, HANDOFF_RING_BYTES, MAGLEV_WORDS,
-    MAX_BACKENDS, MAX_INTERFACES, MAX_SERVICES, MaglevWord, OUTCOMES, PORT_WORDS, PortRoles,
-    Returns, Service, UNPROVEN_CAPACITY,
+    AddressRole, Backend, BackendCounters, ENTRY, Egress, Endpoint, FRAGMENT_CAPACITY, Flow,
+    FlowKey, FragmentKey, FragmentWay, HANDOFF_RING_BYTES, Ip, Ip4, LinkKey, MAGLEV_WORDS,
+    MAX_ADDRESSES, MAX_BACKENDS, MAX_INTERFACES, MAX_PAIRS, MAX_SERVICES, MAX_VLANS, MaglevWord,
+    OUTCOMES, PORT_WORDS, PairKey, PortRoles, Returns, Service, Step, UNPROVEN_CAPACITY,
+    UNPROVEN6_CAPACITY,
+    snat::{PAIR_WORDS_4, PAIR_WORDS_6},
 };
 
 use crate::rig::{Setup, rig};
@@ -19,6 +22,11 @@ const FLOW_CAPACITY: u32 = 1 << 20;
 const MAX_VERIFIED_INSTRUCTIONS: u32 = 50_000;
 const MAX_MEMORY: u64 = 200 << 20;
 const SERVICE_NUMBERS: u32 = MAX_SERVICES + 1;
+
+type Fragment4 = FragmentKey<Ip4>;
+type Fragment6 = FragmentKey<Ip>;
+type Way4 = FragmentWay<Ip4>;
+type Way6 = FragmentWay<Ip>;
 
 fn full_size() -> Setup {
     Setup { flow_capacity: FLOW_CAPACITY, ..Setup::default() }
@@ -33,17 +41,36 @@ fn it_has_these_maps() {
     use MapType as T;
     // Name, type, sizes of key and value in bytes, entries.
     let expected = [
+        ("ADDRESSES", T::Hash, size::<Ip>(), size::<AddressRole>(), MAX_ADDRESSES),
         ("BACKENDS", T::Array, 4, size::<Backend>(), MAX_BACKENDS),
         ("BACKEND_COUNTER", T::PerCpuArray, 4, size::<BackendCounters>(), MAX_BACKENDS),
+        ("EGRESSES", T::Hash, 4, size::<Egress>(), MAX_VLANS),
+        ("FOUND6", T::PerCpuArray, 4, 88, 1),
+        ("FRAGMENTS", T::LruHash, size::<Fragment4>(), size::<Way4>(), FRAGMENT_CAPACITY),
+        ("FRAGMENTS6", T::LruHash, size::<Fragment6>(), size::<Way6>(), FRAGMENT_CAPACITY),
         ("HANDOFFS", T::RingBuf, 0, 0, HANDOFF_RING_BYTES),
         ("INTERFACES", T::DevMapHash, 4, 8, MAX_INTERFACES),
+        ("LAYOUT", T::PerCpuArray, 4, 20, 1),
+        ("LEASES", T::ArrayOfMaps, 4, 4, MAX_PAIRS),
         ("MAGLEV", T::ArrayOfMaps, 4, 4, SERVICE_NUMBERS),
+        ("NOTE", T::PerCpuArray, 4, size::<Fragment4>() + size::<Way4>(), 1),
+        ("NOTE6", T::PerCpuArray, 4, size::<Fragment6>() + size::<Way6>(), 1),
+        ("ONE_BUFFER", T::Hash, 4, 4, MAX_INTERFACES),
         ("OUTCOME_COUNTER", T::PerCpuArray, 4, 8, SERVICE_NUMBERS * OUTCOMES.len() as u32),
+        ("PAIRS", T::Hash, size::<PairKey>(), 4, MAX_PAIRS),
+        ("PAIR_ADDRESSES", T::Array, 4, size::<Ip>(), MAX_PAIRS),
+        ("PENDING", T::PerCpuArray, 4, 72, 1),
         ("PORT_ROLES", T::Array, 4, size::<PortRoles>(), PORT_WORDS),
-        ("PROVEN", T::Hash, size::<FlowKey>(), size::<Flow>(), FLOW_CAPACITY),
+        ("PROVEN", T::Hash, size::<FlowKey<Ip4>>(), size::<Flow>(), FLOW_CAPACITY),
+        ("PROVEN6", T::Hash, size::<FlowKey<Ip>>(), size::<Flow>(), FLOW_CAPACITY),
         ("RETURNS", T::Hash, size::<Endpoint>(), size::<Returns>(), MAX_BACKENDS),
+        ("SEARCH", T::PerCpuArray, 4, 88, 1),
         ("SERVICES", T::Hash, size::<Endpoint>(), size::<Service>(), MAX_SERVICES),
-        ("UNPROVEN", T::LruHash, size::<FlowKey>(), size::<Flow>(), UNPROVEN_CAPACITY),
+        ("STEPS", T::ProgramArray, 4, 4, Step::ALL.len() as u32),
+        ("UNPROVEN", T::LruHash, size::<FlowKey<Ip4>>(), size::<Flow>(), UNPROVEN_CAPACITY),
+        ("UNPROVEN6", T::LruHash, size::<FlowKey<Ip>>(), size::<Flow>(), UNPROVEN6_CAPACITY),
+        ("VIPS", T::Array, 4, size::<Endpoint>(), SERVICE_NUMBERS),
+        ("VLANS", T::Hash, size::<LinkKey>(), 4, MAX_VLANS),
     ];
     rig(full_size(), |rig| {
         let maps = rig.maps();
@@ -54,6 +81,8 @@ fn it_has_these_maps() {
                 let kind = map.map_type().expect("a type");
                 (name, kind, map.key_size(), map.value_size(), map.max_entries())
             })
+            // Tables that the compiler makes of constants.
+            .filter(|map| map.0 != ".rodata")
             .collect();
         found.sort_by_key(|map| map.0);
         assert_eq!(format!("{found:#?}"), format!("{expected:#?}"));
@@ -61,15 +90,21 @@ fn it_has_these_maps() {
 }
 
 #[test]
-fn it_is_one_program_that_the_verifier_walks_in_bounds() {
+fn each_program_is_one_that_the_verifier_walks_in_bounds() {
     rig(Setup::default(), |rig| {
-        let info = rig.program_info();
-        assert_eq!(info.name_as_str(), Some("lb"));
-        assert_eq!(info.gpl_compatible(), Some(true));
-        let verified = info.verified_instruction_count().expect("a count, since kernel 5.16");
-        let size = info.size_translated().expect("a size");
-        println!("the verifier walked {verified} instructions; the program has {}", size / 8);
-        assert!(verified < MAX_VERIFIED_INSTRUCTIONS, "{verified}");
+        let mut infos = vec![(ENTRY, rig.program_info())];
+        for &step in Step::ALL {
+            let program = rig.datapath.step(step).expect("the program");
+            infos.push((step.as_str(), program.info().expect("its description")));
+        }
+        for (name, info) in infos {
+            assert_eq!(info.name_as_str(), Some(name));
+            assert_eq!(info.gpl_compatible(), Some(true));
+            let verified = info.verified_instruction_count().expect("a count, since kernel 5.16");
+            let size = info.size_translated().expect("a size") / 8;
+            println!("{name}: the verifier walked {verified} instructions of its {size}");
+            assert!(verified < MAX_VERIFIED_INSTRUCTIONS, "{name}: {verified}");
+        }
     });
 }
 
@@ -89,8 +124,9 @@ fn its_maps_stay_within_their_memory() {
         for map in rig.maps() {
             let bytes = memory(&map);
             total += bytes;
-            println!("{:<16} {:>12} bytes", map.name_as_str().expect("a name"), bytes);
-            if map.map_type().expect("a type") == MapType::ArrayOfMaps {
+            let name = map.name_as_str().expect("a name");
+            println!("{name:<16} {bytes:>12} bytes");
+            if name == "MAGLEV" {
                 // It holds what it refers to: one table for each service.
                 let table = MapInfo::from_id(inner_id(&map)).expect("a service's table");
                 let bytes = memory(&table);
@@ -99,6 +135,10 @@ fn its_maps_stay_within_their_memory() {
                 println!("{:<16} {:>12} bytes", "  of all", bytes * u64::from(MAX_SERVICES));
                 total += bytes * u64::from(MAX_SERVICES);
             }
+        }
+        // Those of a translated address are there for each backend that it is used for.
+        for (family, words) in [("IPv4", PAIR_WORDS_4), ("IPv6", PAIR_WORDS_6)] {
+            println!("{:<16} {:>12} bytes", format!("  a pair's, {family}"), words * 8);
         }
         println!("{:<16} {total:>12} bytes", "all");
         assert!(total < MAX_MEMORY, "{total} bytes, with {FLOW_CAPACITY} flows");

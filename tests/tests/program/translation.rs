@@ -3,7 +3,7 @@
 use lb_common::Outcome;
 use lb_tests::packet::{Flags, Frame};
 
-use crate::rig::{CLIENT, Dialogue, Rig, SERVICE, Setup, Side, VIP, Verdict, backend, rig, sums};
+use crate::rig::{CLIENT, Dialogue, Rig, Setup, Side, VIP, Verdict, backend, octets, rig, sums};
 
 /// The frame's bytes.
 fn bytes(frame: &Frame) -> Vec<u8> {
@@ -135,27 +135,52 @@ fn fragments_reach_nobody_wrong() {
     const MORE: u16 = 0x2000;
     rig(Setup::default(), |rig| {
         let mut talk = Dialogue::default();
-        let first =
-            |talk: &mut Dialogue, flags| fragment(bytes(&talk.client_sends(flags, &[1; 64])), MORE);
-        // Of a new connection, of an unproven one and of a proven one.
-        for flags in [Flags::SYN, Flags::PSH_ACK] {
-            let frame = first(&mut talk.clone(), flags);
-            rig.drops(Side::Front, &frame, SERVICE, Outcome::Fragment);
+        // A later one has no ports: before the first one came, nobody knows whose it is.
+        let later = |talk: &Dialogue, field| {
+            fragment(bytes(&talk.clone().client_sends(Flags::PSH_ACK, &[3; 64])), field)
+        };
+        for field in [2, 185, MORE | 2, 0x1fff] {
+            rig.drops(Side::Front, &later(&talk, field), 0, Outcome::Fragment);
         }
-        assert!(rig.unproven().is_empty());
+        // It would write over the first one's flags.
+        rig.passes(Side::Front, &later(&talk, 1), Outcome::Malformed);
+
         let slot = talk.open(rig);
-        let frame = first(&mut talk.clone(), Flags::PSH_ACK);
-        rig.drops(Side::Front, &frame, SERVICE, Outcome::Fragment);
-        let frame = talk.clone().backend_sends(rig.address_of(slot), Flags::PSH_ACK, &[2; 64]);
-        rig.drops(Side::Back, &fragment(bytes(&frame), MORE), SERVICE, Outcome::Fragment);
-        // A later one has no ports: the kernel waits in vain for the first.
-        for field in [1, 185, MORE | 1, 0x1fff] {
-            let later =
-                fragment(bytes(&talk.clone().client_sends(Flags::PSH_ACK, &[3; 64])), field);
-            rig.passes(Side::Front, &later, Outcome::NotOurs);
-        }
+        let address = rig.address_of(slot);
+        let follows = |rig: &mut Rig<'_>, side, frame: &Frame, came: &[u8]| {
+            for field in [8, MORE | 16, 0x1fff] {
+                let sent = fragment(bytes(frame), field);
+                let out = rig.send(side, &sent);
+                assert_eq!(out.verdict, Verdict::Redirect);
+                assert_eq!(out.bytes[..14], came[..14]);
+                assert_eq!(out.bytes[26..34], came[26..34], "not where the first one went");
+                assert_eq!(out.bytes[34..], sent[34..], "it is data, whatever it looks like");
+                assert_eq!(sums(&out.bytes).0, 0);
+            }
+        };
+        let sent = Frame { dont_fragment: false, ..talk.client_sends(Flags::PSH_ACK, &[1; 64]) };
+        let out = rig.send(Side::Front, &fragment(bytes(&sent), MORE));
+        assert_eq!(out.verdict, Verdict::Redirect);
+        assert_eq!((out.bytes[30..34].to_vec(), sums(&out.bytes)), {
+            let backend = octets(address).to_vec();
+            (backend, sums(&fragment(bytes(&sent), MORE)))
+        });
+        follows(rig, Side::Front, &sent, &out.bytes);
+
+        let sent =
+            Frame { dont_fragment: false, ..talk.backend_sends(address, Flags::ACK, &[2; 64]) };
+        let out = rig.send(Side::Back, &fragment(bytes(&sent), MORE));
+        assert_eq!(out.verdict, Verdict::Redirect);
+        assert_eq!(out.bytes[26..30], octets(VIP));
+        follows(rig, Side::Back, &sent, &out.bytes);
+
+        // Of another packet.
+        let other = Frame { identification: 77, ..talk.client_sends(Flags::PSH_ACK, &[4; 64]) };
+        rig.drops(Side::Front, &fragment(bytes(&other), 8), 0, Outcome::Fragment);
         // Fragments of others are the kernel's.
         let other = Frame::new(CLIENT, backend(1));
-        rig.passes(Side::Front, &fragment(bytes(&other), MORE), Outcome::NotOurs);
+        for field in [MORE, 8] {
+            rig.passes(Side::Front, &fragment(bytes(&other), field), Outcome::NotOurs);
+        }
     });
 }

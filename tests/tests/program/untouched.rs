@@ -6,7 +6,7 @@ use lb_tests::packet::{Flags, Frame};
 
 use crate::rig::{
     BACK_MAC, CLIENT, Dialogue, FRONT_MAC, GATEWAY_MAC, Rig, Setup, Side, VIP, backend,
-    backend_mac, rig, socket,
+    backend_mac, octets, rig, socket,
 };
 
 const BALANCER: [u8; 4] = [10, 2, 0, 1];
@@ -27,7 +27,7 @@ fn an_answer_of_another_backend_than_the_flows() {
             passes(rig, Side::Back, &frame);
             assert_eq!(rig.proven(), before);
         }
-        let elsewhere = socket(backend(slot as u8).ip().octets(), 5061);
+        let elsewhere = socket(octets(backend(slot as u8)), 5061);
         passes(rig, Side::Back, &talk.backend_sends(elsewhere, Flags::PSH_ACK, b"no"));
     });
 }
@@ -58,13 +58,13 @@ fn a_connection_straight_to_a_node_and_back() {
 fn other_ports_of_the_vip_and_the_port_on_other_addresses() {
     rig(Setup::default(), |rig| {
         for destination in [
-            socket(VIP.ip().octets(), 22),
-            socket(VIP.ip().octets(), 5061),
-            socket(VIP.ip().octets(), 5124),
+            socket(octets(VIP), 22),
+            socket(octets(VIP), 5061),
+            socket(octets(VIP), 5124),
             socket([10, 1, 0, 1], 5060),
             socket([10, 1, 0, 101], 5060),
             // The VIP with its port's bytes exchanged.
-            socket(VIP.ip().octets(), 5060_u16.swap_bytes()),
+            socket(octets(VIP), 5060_u16.swap_bytes()),
         ] {
             passes(
                 rig,
@@ -77,8 +77,8 @@ fn other_ports_of_the_vip_and_the_port_on_other_addresses() {
 
 #[test]
 fn other_protocols_to_the_vip() {
-    let vip = VIP.ip().octets();
-    let client = CLIENT.ip().octets();
+    let vip = octets(VIP);
+    let client = octets(CLIENT);
     let ethernet = || PacketBuilder::ethernet2(GATEWAY_MAC, FRONT_MAC);
     let mut frames = Vec::new();
     let mut add = |name, build: &dyn Fn(&mut Vec<u8>)| {
@@ -138,7 +138,7 @@ fn an_unknown_flow_from_a_backend() {
         let frame = Frame {
             source_mac: backend_mac(backend(2)),
             destination_mac: BACK_MAC,
-            ..Frame::new(socket(backend(2).ip().octets(), 51_000), CLIENT)
+            ..Frame::new(socket(octets(backend(2)), 51_000), CLIENT)
         };
         passes(rig, Side::Back, &frame);
     });

@@ -3,7 +3,7 @@
 mod report;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 pub use report::{Break, BreakKind, HeldReport, Move};
 
 use super::answer::ask;
-use super::{PATIENCE, block_on, connect, reason, source};
+use super::{PATIENCE, block_on, buffered, connect, reason, source};
 use crate::netns::Netns;
 use crate::wait::wait_until;
 
@@ -29,7 +29,7 @@ const OPENING: usize = 64;
 #[derive(Debug, Clone)]
 pub struct HeldPlan {
     /// Where to connect to.
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
     /// Connections.
     pub count: usize,
     /// The time between two questions on one connection.
@@ -37,7 +37,7 @@ pub struct HeldPlan {
     /// How long an answer may take until the connection counts as broken.
     pub patience: Duration,
     /// Source addresses, used in turn; none: the kernel chooses.
-    pub sources: Vec<Ipv4Addr>,
+    pub sources: Vec<IpAddr>,
     /// After this time all connections are closed, whatever happens.
     pub limit: Duration,
 }
@@ -45,14 +45,14 @@ pub struct HeldPlan {
 impl HeldPlan {
     /// Connections that are never asked after their first question; they tell at once when the
     /// other side ends or resets them.
-    pub fn idle(target: SocketAddrV4, count: usize) -> Self {
+    pub fn idle(target: impl Into<SocketAddr>, count: usize) -> Self {
         Self { pause: Duration::from_secs(86_400), ..Self::new(target, count) }
     }
 
     /// Five questions a second on each connection, five seconds for an answer, ten minutes in all.
-    pub fn new(target: SocketAddrV4, count: usize) -> Self {
+    pub fn new(target: impl Into<SocketAddr>, count: usize) -> Self {
         Self {
-            target,
+            target: target.into(),
             count,
             pause: Duration::from_millis(200),
             patience: PATIENCE,
@@ -180,12 +180,12 @@ async fn open_all(plan: &HeldPlan, report: &Mutex<HeldReport>) -> Result<Vec<Hel
     Ok(held)
 }
 
-async fn open_one(target: SocketAddrV4, source: Option<Ipv4Addr>) -> Result<(Held, bool), String> {
+async fn open_one(target: SocketAddr, source: Option<SocketAddr>) -> Result<(Held, bool), String> {
     let stream = connect(target, source).await.map_err(|error| reason("connect", &error))?;
     let local = stream.local_addr().map_err(|error| reason("local address", &error))?;
-    let mut stream = BufStream::new(stream);
+    let mut stream = buffered(stream);
     let answer = ask(&mut stream, 0).await.map_err(|error| reason("ask", &error))?;
-    Ok((Held { stream, local, node: answer.node }, SocketAddr::V4(answer.client) != local))
+    Ok((Held { stream, local, node: answer.node }, answer.client != local))
 }
 
 async fn hold(

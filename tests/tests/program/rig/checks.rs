@@ -1,7 +1,10 @@
 //! What becomes of a frame, checked as a whole: verdict, every byte, every counter.
 
+use std::net::SocketAddr;
+
 use lb_common::{BackendCounters, Outcome};
-use lb_tests::packet::Frame;
+use lb_tests::packet::{Flags, Frame};
+use lb_userspace::desired::DesiredBackend;
 
 use super::{BACK_MAC, FRONT_MAC, GATEWAY_MAC, Rig, Side, Verdict, plan::backend_mac};
 
@@ -13,43 +16,51 @@ impl Rig<'_> {
     /// backend's slot.
     #[track_caller]
     pub fn forwards(&mut self, frame: &Frame) -> u32 {
+        self.forwards_as(frame).0
+    }
+
+    /// The same; returns also whom the backend sees: the client, or one of the addresses that
+    /// connections leave from or left from once, with a port that may be given out.
+    #[track_caller]
+    pub fn forwards_as(&mut self, frame: &Frame) -> (u32, SocketAddr) {
         let frame = from_gateway(frame);
-        let sent = frame.build().expect("a frame");
-        let out = self.send(Side::Front, &sent);
-        assert_eq!(out.verdict, Verdict::Redirect, "{frame:?}, counted {:?}", self.counted());
-        let came = Frame::judge(&out.bytes).expect("a right frame");
+        let (came, sent) = self.goes_on(Side::Front, &frame);
         let backend = self
             .desired
             .backends
             .iter()
             .find(|backend| backend.vip == frame.destination && backend.address == came.destination)
             .unwrap_or_else(|| panic!("{} is no backend of it", came.destination));
+        let DesiredBackend { slot, address, .. } = *backend;
+        let seen = came.source;
+        if seen != frame.source {
+            assert!(self.snat.contains(&seen.ip()), "{seen}");
+            assert!(self.rules.range.contains(&seen.port()), "{seen}");
+        }
         let expected = Frame {
             source_mac: BACK_MAC,
-            destination_mac: backend_mac(backend.address),
-            destination: backend.address,
+            destination_mac: backend_mac(address),
+            source: seen,
+            destination: address,
             ttl: frame.ttl - 1,
             ..frame
         };
         assert_eq!(came, expected);
-        let slot = backend.slot;
-        let counters = BackendCounters {
-            packets_in: 1,
-            bytes_in: (sent.len() - ETHERNET) as u64,
-            ..BackendCounters::default()
-        };
-        self.counted_traffic(slot, counters);
-        slot
+        self.counted_traffic(slot, inwards(sent));
+        (slot, seen)
     }
 
     /// A backend's frame goes to its client, in the name of `vip` and in no other way changed.
     #[track_caller]
-    pub fn returns(&mut self, frame: &Frame, vip: std::net::SocketAddrV4) {
+    pub fn returns(&mut self, frame: &Frame, vip: SocketAddr) {
+        self.returns_to(frame, vip, frame.destination);
+    }
+
+    /// The same, where the backend sees somebody else than its client.
+    #[track_caller]
+    pub fn returns_to(&mut self, frame: &Frame, vip: SocketAddr, client: SocketAddr) {
         let frame = from_backend(frame);
-        let sent = frame.build().expect("a frame");
-        let out = self.send(Side::Back, &sent);
-        assert_eq!(out.verdict, Verdict::Redirect, "{frame:?}, counted {:?}", self.counted());
-        let came = Frame::judge(&out.bytes).expect("a right frame");
+        let (came, sent) = self.goes_on(Side::Back, &frame);
         let slot = self
             .desired
             .backends
@@ -61,16 +72,92 @@ impl Rig<'_> {
             source_mac: FRONT_MAC,
             destination_mac: GATEWAY_MAC,
             source: vip,
+            destination: client,
             ttl: frame.ttl - 1,
             ..frame
         };
         assert_eq!(came, expected);
-        let counters = BackendCounters {
-            packets_out: 1,
-            bytes_out: (sent.len() - ETHERNET) as u64,
-            ..BackendCounters::default()
+        self.counted_traffic(slot, outwards(sent));
+    }
+
+    /// The frame of a node that has opened a connection leaves from the VIP of its service, counted
+    /// for `slot`; returns with which port.
+    #[track_caller]
+    pub fn leaves(&mut self, frame: &Frame, slot: u32) -> SocketAddr {
+        let frame = from_backend(frame);
+        let (came, sent) = self.goes_on(Side::Back, &frame);
+        let vip = self.desired.backends.iter().find(|its| its.slot == slot).expect("a slot").vip;
+        let leaves_from = came.source;
+        assert_eq!(leaves_from.ip(), vip.ip());
+        assert!(self.rules.range.contains(&leaves_from.port()), "{leaves_from}");
+        let expected = Frame {
+            source_mac: FRONT_MAC,
+            destination_mac: GATEWAY_MAC,
+            source: leaves_from,
+            ttl: frame.ttl - 1,
+            ..frame
         };
-        self.counted_traffic(slot, counters);
+        assert_eq!(came, expected);
+        self.counted_traffic(slot, inwards(sent));
+        leaves_from
+    }
+
+    /// The answer to such a connection goes to its node, counted for `slot`.
+    #[track_caller]
+    pub fn comes_back(&mut self, frame: &Frame, node: SocketAddr, slot: u32) {
+        let frame = from_gateway(frame);
+        let (came, sent) = self.goes_on(Side::Front, &frame);
+        let expected = Frame {
+            source_mac: BACK_MAC,
+            destination_mac: backend_mac(node),
+            destination: node,
+            ttl: frame.ttl - 1,
+            ..frame
+        };
+        assert_eq!(came, expected);
+        self.counted_traffic(slot, outwards(sent));
+    }
+
+    /// What comes out of a frame by the other interface, and what went in, in bytes.
+    #[track_caller]
+    fn goes_on(&mut self, side: Side, frame: &Frame) -> (Frame, usize) {
+        let sent = frame.build().expect("a frame");
+        let out = self.send(side, &sent);
+        assert_eq!(out.verdict, Verdict::Redirect, "{frame:?}, counted {:?}", self.counted());
+        (Frame::judge(&out.bytes).expect("a right frame"), sent.len() - ETHERNET)
+    }
+
+    /// A frame is dropped, counted as `outcome` of `service`, and its sender gets the reset that a
+    /// host sends that has no such connection (RFC 9293, section 3.10.7.1).
+    #[track_caller]
+    pub fn refuses(&mut self, side: Side, frame: &Frame, service: u32, outcome: Outcome) {
+        let out = self.send(side, &frame.build().expect("a frame"));
+        assert_eq!(out.verdict, Verdict::Tx, "counted {:?}", self.counted());
+        assert_eq!(self.counted().outcomes, [(service, outcome, 1)]);
+        self.counted_no_packets();
+        let came = Frame::judge(&out.bytes).expect("a right frame");
+        let takes = frame.payload.len() as u32
+            + u32::from(frame.flags.0 & 2 != 0)
+            + u32::from(frame.flags.0 & 1 != 0);
+        let (flags, sequence, acknowledgement) = if frame.flags.0 & Flags::ACK.0 != 0 {
+            (Flags::RST, frame.acknowledgement, 0)
+        } else {
+            (Flags::RST_ACK, 0, frame.sequence.wrapping_add(takes))
+        };
+        let expected = Frame {
+            source_mac: frame.destination_mac,
+            destination_mac: frame.source_mac,
+            flags,
+            sequence,
+            acknowledgement,
+            window: 0,
+            // What nobody looks at in a reset.
+            traffic_class: came.traffic_class,
+            identification: came.identification,
+            dont_fragment: came.dont_fragment,
+            ..Frame::new(frame.destination, frame.source)
+        };
+        assert_eq!(came, expected);
     }
 
     /// Only this backend's traffic was counted, whatever became of flows.
@@ -91,6 +178,13 @@ impl Rig<'_> {
         assert!(self.counted().backends.contains_key(&slot));
     }
 
+    #[track_caller]
+    fn counted_no_packets(&self) {
+        for counters in self.counted().backends.values() {
+            assert_eq!((counters.packets_in, counters.packets_out), (0, 0));
+        }
+    }
+
     /// A frame passes to the kernel byte for byte, counted as `outcome` of no service.
     #[track_caller]
     pub fn passes(&mut self, side: Side, frame: &[u8], outcome: Outcome) {
@@ -107,10 +201,16 @@ impl Rig<'_> {
         let out = self.send(side, frame);
         assert_eq!(out.verdict, Verdict::Drop, "counted {:?}", self.counted());
         assert_eq!(self.counted().outcomes, [(service, outcome, 1)]);
-        for counters in self.counted().backends.values() {
-            assert_eq!((counters.packets_in, counters.packets_out), (0, 0));
-        }
+        self.counted_no_packets();
     }
+}
+
+fn inwards(bytes: usize) -> BackendCounters {
+    BackendCounters { packets_in: 1, bytes_in: bytes as u64, ..BackendCounters::default() }
+}
+
+fn outwards(bytes: usize) -> BackendCounters {
+    BackendCounters { packets_out: 1, bytes_out: bytes as u64, ..BackendCounters::default() }
 }
 
 /// The frame as the clients' gateway sends it to the balancer.

@@ -5,6 +5,7 @@
 //!   client 198.51.100.7 ── gateway 10.1.0.254 ── front [balancer] back ── backends 10.2.0.11, .12 …
 //! ```
 //!
+//! The same with IPv6: client 2001:db8:7::7, gateway fd00:1::fe, backends fd00:2::b, fd00:2::c …
 //! Nobody is at the far ends: a test run takes a frame and gives back what would be sent.
 
 mod checks;
@@ -12,28 +13,35 @@ mod dialogue;
 mod plan;
 mod run;
 mod sums;
+mod vlans;
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use aya::{
     maps::{HashMap as BpfHashMap, Map, MapData, MapInfo},
     programs::ProgramInfo,
 };
-use lb_common::{Flow, FlowKey, PROVEN_MAP, UNPROVEN_MAP};
+use lb_common::{Flow, FlowKey, Ip, Ip4, PROVEN_MAP, PROVEN6_MAP, UNPROVEN_MAP, UNPROVEN6_MAP};
 use lb_tests::netns::Netns;
 use lb_userspace::{
-    datapath::{Counts, Datapath, Mode},
+    datapath::{Counts, Datapath, Mode, PortRules},
     desired::Desired,
 };
 use nix::net::if_::if_nametoindex;
 
+pub use checks::{from_backend, from_gateway};
 pub use dialogue::Dialogue;
 pub use plan::{
-    BACK_MAC, CLIENT, FRONT_MAC, GATEWAY_MAC, SERVICE, Service, VIP, backend, backend_mac, desired,
-    socket, two_backends,
+    BACK_MAC, CLIENT, CLIENT6, FRONT_MAC, GATEWAY_MAC, SERVICE, SNAT, SNAT6, Service, VIP, VIP6,
+    backend, backend_mac, backend6, desired, full_nat, octets, outbound, socket, socket6,
+    two_backends, two_backends6,
 };
-pub use run::{Counted, Raw, Verdict};
+pub use run::{Counted, Raw, Runner, Verdict};
 pub use sums::sums;
+pub use vlans::{SUB_INTERFACES, TAGGED, TAGGED_TWICE};
 
 /// One of the balancer's interfaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +60,8 @@ pub struct Setup {
     pub attached: &'static [Side],
     /// Room for proven flows.
     pub flow_capacity: u32,
+    /// Which ports translated connections are given.
+    pub rules: PortRules,
     /// `ip` commands in the balancer's namespace, once all is up.
     pub ip: &'static str,
 }
@@ -62,6 +72,7 @@ impl Default for Setup {
             desired: two_backends(),
             attached: &[Side::Front, Side::Back],
             flow_capacity: 4096,
+            rules: PortRules::default(),
             ip: "",
         }
     }
@@ -78,8 +89,28 @@ pub struct Rig<'a> {
     front: u32,
     back: u32,
     desired: Desired,
+    rules: PortRules,
+    /// Every address that connections have ever left from.
+    snat: HashSet<IpAddr>,
     before: Counts,
     counted: Counted,
+}
+
+/// The tables of proven flows.
+pub struct Proven {
+    four: BpfHashMap<MapData, FlowKey<Ip4>, Flow>,
+    six: BpfHashMap<MapData, FlowKey<Ip>, Flow>,
+}
+
+impl Proven {
+    /// A connection's entry.
+    pub fn get(&self, talk: &Dialogue) -> Option<Flow> {
+        if talk.client.is_ipv4() {
+            self.four.get(&talk.key(), 0).ok()
+        } else {
+            self.six.get(&talk.wide_key(), 0).ok()
+        }
+    }
 }
 
 /// Runs a test with a balancer of its own. What is there for it goes when it ends, also by panic.
@@ -99,10 +130,11 @@ pub fn rig(setup: Setup, test: impl FnOnce(&mut Rig<'_>) + Send) {
 
 impl<'a> Rig<'a> {
     fn new(setup: Setup, netns: &'a Netns, far: &'a Netns) -> Self {
-        let mut datapath = Datapath::load(setup.flow_capacity).expect("the program loads");
+        let mut datapath =
+            Datapath::load(setup.flow_capacity, setup.rules.clone()).expect("the program loads");
         let attached: Vec<String> =
             setup.attached.iter().map(|side| side.name().to_owned()).collect();
-        datapath.attach(&attached, Mode::Native).expect("native XDP");
+        datapath.attach(&attached, &attached, Mode::Native).expect("native XDP");
         datapath.apply(&setup.desired).expect("the maps take the configuration");
         let before = datapath.counts().expect("counters");
         Self {
@@ -111,7 +143,9 @@ impl<'a> Rig<'a> {
             far,
             front: if_nametoindex("front").expect("front"),
             back: if_nametoindex("back").expect("back"),
+            snat: snat(&setup.desired).collect(),
             desired: setup.desired,
+            rules: setup.rules,
             before,
             counted: Counted::default(),
         }
@@ -120,6 +154,7 @@ impl<'a> Rig<'a> {
     /// Gives the datapath another configuration.
     pub fn apply(&mut self, desired: Desired) {
         self.datapath.apply(&desired).expect("the maps take the configuration");
+        self.snat.extend(snat(&desired));
         self.desired = desired;
         self.before = self.datapath.counts().expect("counters");
     }
@@ -130,31 +165,80 @@ impl<'a> Rig<'a> {
     }
 
     /// What is written in the table of proven flows, read past the daemon's code.
-    pub fn proven(&mut self) -> HashMap<FlowKey, Flow> {
+    pub fn proven(&mut self) -> HashMap<FlowKey<Ip4>, Flow> {
         self.table(PROVEN_MAP)
     }
 
     /// What is written in the table of unproven flows, read past the daemon's code.
-    pub fn unproven(&mut self) -> HashMap<FlowKey, Flow> {
+    pub fn unproven(&mut self) -> HashMap<FlowKey<Ip4>, Flow> {
         self.table(UNPROVEN_MAP)
     }
 
-    fn table(&mut self, name: &str) -> HashMap<FlowKey, Flow> {
-        let map = self.maps().into_iter().find(|map| map.name_as_str() == Some(name));
-        let map = MapData::from_id(map.expect(name).id()).expect(name);
-        let map = if name == PROVEN_MAP { Map::HashMap(map) } else { Map::LruHashMap(map) };
-        let table = BpfHashMap::<MapData, FlowKey, Flow>::try_from(map).expect(name);
-        table.iter().collect::<Result<_, _>>().expect(name)
+    /// What is written in the tables of proven flows of both families.
+    pub fn all_proven(&mut self) -> HashMap<FlowKey<Ip>, Flow> {
+        let mut all: HashMap<_, _> = self.table::<Ip>(PROVEN6_MAP);
+        all.extend(self.proven().iter().map(|(key, flow)| (key.widen(), *flow)));
+        all
     }
 
-    /// The loaded program, as the kernel describes it.
+    /// What is written in the tables of unproven flows of both families.
+    pub fn all_unproven(&mut self) -> HashMap<FlowKey<Ip>, Flow> {
+        let mut all: HashMap<_, _> = self.table::<Ip>(UNPROVEN6_MAP);
+        all.extend(self.unproven().iter().map(|(key, flow)| (key.widen(), *flow)));
+        all
+    }
+
+    /// A connection's proven and unproven entries.
+    pub fn entries(&mut self, talk: &Dialogue) -> [Option<Flow>; 2] {
+        if talk.client.is_ipv4() {
+            [PROVEN_MAP, UNPROVEN_MAP].map(|name| self.map::<Ip4>(name).get(&talk.key(), 0).ok())
+        } else {
+            let key = talk.wide_key();
+            [PROVEN6_MAP, UNPROVEN6_MAP].map(|name| self.map::<Ip>(name).get(&key, 0).ok())
+        }
+    }
+
+    /// A reader of the proven flows for a thread of its own.
+    pub fn proven_reader(&mut self) -> Proven {
+        Proven { four: self.map(PROVEN_MAP), six: self.map(PROVEN6_MAP) }
+    }
+
+    /// Takes a connection out of the unproven ones, as the kernel does when room is needed.
+    pub fn forget_unproven(&mut self, talk: &Dialogue) {
+        if talk.client.is_ipv4() {
+            self.map::<Ip4>(UNPROVEN_MAP).remove(&talk.key()).expect("an entry");
+        } else {
+            self.map::<Ip>(UNPROVEN6_MAP).remove(&talk.wide_key()).expect("an entry");
+        }
+    }
+
+    fn table<A>(&mut self, name: &str) -> HashMap<FlowKey<A>, Flow>
+    where
+        A: std::hash::Hash + Eq,
+        FlowKey<A>: aya::Pod,
+    {
+        self.map(name).iter().collect::<Result<_, _>>().expect(name)
+    }
+
+    fn map<A>(&mut self, name: &str) -> BpfHashMap<MapData, FlowKey<A>, Flow>
+    where
+        FlowKey<A>: aya::Pod,
+    {
+        let map = self.maps().into_iter().find(|map| map.name_as_str() == Some(name));
+        let map = MapData::from_id(map.expect(name).id()).expect(name);
+        let proven = [PROVEN_MAP, PROVEN6_MAP].contains(&name);
+        let map = if proven { Map::HashMap(map) } else { Map::LruHashMap(map) };
+        BpfHashMap::try_from(map).expect(name)
+    }
+
+    /// The program that interfaces have, as the kernel describes it.
     pub fn program_info(&mut self) -> ProgramInfo {
         self.datapath.program().expect("the program").info().expect("its description")
     }
 
-    /// The program's maps, as the kernel describes them.
+    /// The programs' maps, as the kernel describes them.
     pub fn maps(&mut self) -> Vec<MapInfo> {
-        let ids = self.program_info().map_ids().expect("map ids").expect("map ids");
+        let ids = self.datapath.map_ids().expect("map ids");
         ids.into_iter().map(|id| MapInfo::from_id(id).expect("a map")).collect()
     }
 }
@@ -166,4 +250,8 @@ impl Side {
             Self::Back => "back",
         }
     }
+}
+
+fn snat(desired: &Desired) -> impl Iterator<Item = IpAddr> {
+    desired.services.iter().flat_map(|service| service.snat.iter().copied())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{BackendCounters, Outcome};
 use lb_userspace::datapath::Counts;
 
@@ -82,9 +82,18 @@ const NOISE: [u8; 32] = [0xff; 32];
 /// The largest frame that comes out: what a test sends and an ICMP error's headers.
 const MAX_OUT: usize = 20_000;
 
-impl Rig<'_> {
-    /// One frame through the program, arriving at `side`; the counters are not read.
-    pub fn run(&mut self, side: Side, frame: &[u8]) -> Raw {
+/// Runs frames, from several threads at once where that is wanted: they begin in the balancer's
+/// namespace as their parents do.
+#[derive(Clone, Copy)]
+pub struct Runner<'a> {
+    program: &'a Xdp,
+    front: u32,
+    back: u32,
+}
+
+impl Runner<'_> {
+    /// One frame through the program, arriving at `side`.
+    pub fn run(&self, side: Side, frame: &[u8]) -> Raw {
         let index = match side {
             Side::Front => self.front,
             Side::Back => self.back,
@@ -95,8 +104,8 @@ impl Rig<'_> {
         let context = [NOISE.len() as u32, data.len() as u32, 0, index, 0, 0];
         let context: Vec<u8> = context.into_iter().flat_map(u32::to_ne_bytes).collect();
         let mut out = vec![0; MAX_OUT];
-        let program = self.datapath.program().expect("the program");
-        let result = program
+        let result = self
+            .program
             .test_run(TestRunOptions {
                 data_in: Some(&data),
                 data_out: Some(&mut out),
@@ -115,6 +124,19 @@ impl Rig<'_> {
             _ => Verdict::Aborted,
         };
         Raw { verdict, bytes: out }
+    }
+}
+
+impl Rig<'_> {
+    /// What runs frames and nothing else.
+    pub fn runner(&mut self) -> Runner<'_> {
+        let (front, back) = (self.front, self.back);
+        Runner { program: self.datapath.program().expect("the program"), front, back }
+    }
+
+    /// One frame through the program, arriving at `side`; the counters are not read.
+    pub fn run(&mut self, side: Side, frame: &[u8]) -> Raw {
+        self.runner().run(side, frame)
     }
 
     /// One frame through the program; what it counts is then in [`Rig::counted`].

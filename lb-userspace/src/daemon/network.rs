@@ -1,0 +1,108 @@
+//! What the daemon asks of the network's configuration: to forward, and to have its addresses.
+
+use std::net::{IpAddr, SocketAddr};
+
+use nix::net::if_::if_nametoindex;
+
+use super::Daemon;
+use crate::{
+    config::Config,
+    datapath::PortRules,
+    net::{self, NetError},
+    report::InterfaceRow,
+};
+
+/// Which ports connections may be given, as the host is now.
+pub(super) async fn port_rules(
+    netlink: &net::Handle,
+    config: &Config,
+) -> Result<PortRules, NetError> {
+    Ok(PortRules {
+        range: config.snat_ports.clone(),
+        own_addresses: net::own_addresses(netlink).await?,
+        own_ports: net::local_port_range()?,
+    })
+}
+
+impl Daemon {
+    /// The devices that run the program natively: for a VLAN's interface, the one below it.
+    pub(super) async fn devices(&self) -> Result<Vec<String>, NetError> {
+        let mut devices = Vec::new();
+        for interface in &self.config.interfaces {
+            let base = net::base_of(&self.netlink, interface).await?;
+            let device = base.unwrap_or_else(|| interface.clone());
+            if !devices.contains(&device) {
+                devices.push(device);
+            }
+        }
+        Ok(devices)
+    }
+
+    /// Follows VLANs that come and go and what drivers can, and has the interfaces forward the families that there are
+    /// services of; also where somebody has switched that off again. `devices` are those that run
+    /// the program.
+    pub(super) async fn follow_links(&mut self, devices: &[String]) -> anyhow::Result<()> {
+        let serves = |of: fn(&SocketAddr) -> bool| {
+            self.state.services().iter().any(|service| of(&service.vip))
+        };
+        let (ipv4, ipv6) = (serves(SocketAddr::is_ipv4), serves(SocketAddr::is_ipv6));
+        let indices = devices
+            .iter()
+            .map(|device| {
+                if_nametoindex(device.as_str()).map_err(|_| NetError::NoInterface(device.clone()))
+            })
+            .collect::<Result<Vec<u32>, _>>()?;
+        let vlans = net::vlans(&self.netlink, &indices).await?;
+        let with_vlans = |index: &u32| vlans.iter().any(|vlan| vlan.attached == *index);
+        let tagged: Vec<String> = devices
+            .iter()
+            .zip(&indices)
+            .filter(|(_, index)| with_vlans(index))
+            .map(|(device, _)| device.clone())
+            .collect();
+        if !tagged.is_empty() {
+            self.vlan_offload.disable(&net::with_slaves(&self.netlink, &tagged).await?)?;
+        }
+        let mut routed = net::with_slaves(&self.netlink, devices).await?;
+        routed.extend(vlans.iter().map(|vlan| vlan.interface.clone()));
+        self.forwarding.enable(&routed, ipv4, ipv6)?;
+        self.datapath.set_vlans(&vlans)?;
+        let scattering = net::Scattering::open()?;
+        for &index in &indices {
+            self.datapath.set_one_buffer(index, !scattering.takes(index)?)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Daemon::follow_links`], where the program is attached.
+    pub(super) async fn follow_attached(&mut self) -> anyhow::Result<()> {
+        let attachments = self.datapath.attachments().iter();
+        let devices: Vec<String> =
+            attachments.map(|attachment| attachment.interface.clone()).collect();
+        self.follow_links(&devices).await
+    }
+
+    /// Puts beside the addresses of `before` those that have to be there before the maps name them.
+    pub(super) async fn prepare_addresses(&mut self, before: Vec<IpAddr>) -> Result<(), NetError> {
+        let ahead = self.state.addresses_ahead().filter(|address| !before.contains(address));
+        let addresses: Vec<IpAddr> = before.iter().copied().chain(ahead).collect();
+        self.vips.reconcile(&addresses).await
+    }
+
+    /// Also puts a VIP there again that somebody has taken away.
+    pub(super) async fn place_vips(&mut self) -> Result<(), NetError> {
+        self.vips.reconcile(&self.state.addresses()).await
+    }
+
+    pub(super) async fn read_modes(&self) -> Result<Vec<InterfaceRow>, NetError> {
+        let mut modes = Vec::new();
+        for attachment in self.datapath.attachments() {
+            let mode = net::xdp_mode(&self.netlink, &attachment.interface).await?;
+            modes.push(InterfaceRow {
+                name: attachment.interface.clone(),
+                xdp_mode: mode.as_str().to_owned(),
+            });
+        }
+        Ok(modes)
+    }
+}

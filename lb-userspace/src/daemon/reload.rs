@@ -1,0 +1,76 @@
+//! Reads the config file again.
+
+use std::time::Instant;
+
+use super::{Daemon, count, network};
+use crate::{config::Config, control::Refused};
+
+impl Daemon {
+    /// Reads the config file again; where it is wrong, nothing changes.
+    pub(super) async fn reload(&mut self) -> Result<String, Refused> {
+        let refuse = |why: String| Refused::Because(format!("nothing was changed: {why}"));
+        let config = Config::load(&self.config_path).map_err(|error| refuse(error.to_string()))?;
+        if let Some(key) = needs_restart(&self.config, &config) {
+            return Err(refuse(format!("a new value of `{key}` needs a restart of lb")));
+        }
+        let rules = network::port_rules(&self.netlink, &config)
+            .await
+            .map_err(|error| refuse(error.to_string()))?;
+        let before = self.state.addresses();
+        let effects = self
+            .state
+            .reload(&config, Instant::now())
+            .map_err(|error| refuse(error.to_string()))?;
+        self.config = config;
+        self.datapath.set_port_rules(rules);
+        let prepared = self.prepare_addresses(before).await;
+        self.carry_out(effects);
+        let reached = self.follow_attached().await;
+        let placed = self.place_vips().await;
+        let lack = match prepared.and(placed).map_err(Into::into).and(reached) {
+            Ok(()) => String::new(),
+            Err(error) => format!("; {error}, trying again"),
+        };
+        Ok(format!(
+            "reloaded {}: {}, {}{lack}",
+            self.config_path.display(),
+            count(self.config.services.len(), "service"),
+            count(
+                self.config.services.iter().map(|service| service.backends.len()).sum(),
+                "backend"
+            )
+        ))
+    }
+}
+
+/// The first key whose change a running daemon cannot follow.
+fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
+    [
+        ("interfaces", old.interfaces != new.interfaces),
+        ("xdp_mode", old.xdp_mode != new.xdp_mode),
+        ("flow_capacity", old.flow_capacity != new.flow_capacity),
+        ("snat_ports", old.snat_ports != new.snat_ports),
+        ("admin_socket", old.admin_socket != new.admin_socket),
+    ]
+    .into_iter()
+    .find_map(|(key, changed)| changed.then_some(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_daemon_keeps_its_ports() {
+        let with = |top: &str| {
+            let text = format!(
+                "interfaces = ['eth0']\n{top}\n[[service]]\nname = 'a'\nvip = '192.0.2.100'\n\
+                 backend = [{{ name = 'imp1', address = '10.0.0.11' }}]"
+            );
+            Config::parse(&text, "lb.toml").unwrap_or_else(|error| panic!("{error}"))
+        };
+        let other = with("snat_ports = '2048-65535'");
+        assert_eq!(needs_restart(&with(""), &other), Some("snat_ports"));
+        assert_eq!(needs_restart(&with(""), &with("snat_ports = '1024-65535'")), None);
+    }
+}

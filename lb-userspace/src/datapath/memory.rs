@@ -1,0 +1,32 @@
+//! Memory that is needed once.
+
+use std::ptr::NonNull;
+
+use nix::{
+    sys::mman::{MmapAdvise, madvise},
+    unistd::{SysconfVar, sysconf},
+};
+
+use super::OBJECT;
+
+/// Gives back what the loading took: the object and the verifier's log take several times as much as
+/// all that stays, and neither the kernel nor the C library takes it back by itself.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it touches free memory only.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    let Ok(Some(page)) = sysconf(SysconfVar::PAGE_SIZE) else { return };
+    let page = page as usize;
+    // Whole pages of the object alone.
+    let begin = OBJECT.as_ptr().align_offset(page);
+    let len = OBJECT.len().saturating_sub(begin) / page * page;
+    let Some(start) = OBJECT.get(begin..begin + len).map(|pages| NonNull::from(pages).cast())
+    else {
+        return;
+    };
+    // SAFETY: the pages are of this program's file and never written: whoever reads them again gets
+    // them from there. A kernel that refuses keeps them.
+    let _ = unsafe { madvise(start, len, MmapAdvise::MADV_DONTNEED) };
+}

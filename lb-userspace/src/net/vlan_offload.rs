@@ -1,0 +1,103 @@
+//! VLAN receive offload: a driver that takes the tags off hands XDP a frame without, and tells the
+//! kernel beside it. The program would take a frame of a VLAN for one of none.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use log::{info, warn};
+
+use super::NetError;
+use super::ethtool::{Ethtool, Feature};
+
+/// Features that hide tags: of 802.1Q (`rx-vlan-offload` in `ethtool -k`, which `ethtool -K` calls
+/// `rxvlan` too) and of 802.1ad, by the kernel's names for them.
+const HIDING: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
+
+/// The interfaces whose tags are no longer taken off. To drop it leaves them so.
+#[derive(Debug, Default)]
+pub struct VlanOffload {
+    /// Interface and feature that was on.
+    switched: Vec<(String, &'static str)>,
+    /// Interfaces that cannot: said once.
+    complained: BTreeSet<String>,
+}
+
+impl VlanOffload {
+    /// Switches the offload off where it is on, and remembers where. To be called with the
+    /// interfaces that the program runs on and that have VLANs on them, the slaves for a bond (see
+    /// [`super::with_slaves`]); again whenever they may have changed.
+    ///
+    /// An interface that cannot is logged once, with what to do, and the rest goes on.
+    pub fn disable(&mut self, interfaces: &[String]) -> Result<(), NetError> {
+        let ethtool = Ethtool::open().map_err(cannot_open)?;
+        for interface in interfaces {
+            for feature in HIDING {
+                match switch_off(&ethtool, interface, feature) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        info!("{feature} switched off for {interface}: it hides VLAN tags");
+                        let switched = (interface.clone(), feature);
+                        if !self.switched.contains(&switched) {
+                            self.switched.push(switched);
+                        }
+                    }
+                    Err(error) => self.complain(interface, feature, &error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Switches on again what was switched off. An interface that refuses is logged, and the rest
+    /// goes on.
+    pub fn restore(&mut self) {
+        if self.switched.is_empty() {
+            return;
+        }
+        let ethtool = match Ethtool::open() {
+            Ok(ethtool) => ethtool,
+            Err(error) => {
+                warn!("{}", cannot_open(error));
+                return;
+            }
+        };
+        for (interface, feature) in self.switched.drain(..) {
+            match ethtool.set(&interface, feature, true) {
+                Ok(()) => info!("{feature} switched on again for {interface}"),
+                // Gone, and its driver's state with it.
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(error) => warn!("cannot switch {feature} on again for {interface}: {error}"),
+            }
+        }
+    }
+
+    fn complain(&mut self, interface: &str, feature: &str, error: &io::Error) {
+        if self.complained.insert(interface.to_string()) {
+            warn!(
+                "cannot switch {feature} off for {interface}: {error}: lb does not see which VLAN \
+                 its packets are of; run `ethtool -K {interface} rxvlan off`, or give lb an \
+                 interface that can"
+            );
+        }
+    }
+}
+
+/// Whether it had to be.
+fn switch_off(ethtool: &Ethtool, interface: &str, feature: &str) -> io::Result<bool> {
+    match ethtool.feature(interface, feature)? {
+        None | Some(Feature { active: false, .. }) => return Ok(false),
+        Some(Feature { changeable: false, .. }) => return Err(io::Error::other("it is fixed")),
+        Some(_) => {}
+    }
+    ethtool.set(interface, feature, false)?;
+    if ethtool.feature(interface, feature)?.is_some_and(|feature| feature.active) {
+        // The kernel has noted the wish all the same.
+        ethtool.set(interface, feature, true)?;
+        return Err(io::Error::other("the driver keeps it on"));
+    }
+    Ok(true)
+}
+
+fn cannot_open(error: io::Error) -> NetError {
+    NetError::refused("open a socket for ethtool", error)
+}
