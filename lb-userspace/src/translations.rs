@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 /// Sets of ports at most. Each has a place for every port number, which takes half a MiB of kernel
-/// memory, and 1.5 MiB where it is IPv6.
-pub const MAX_TRANSLATIONS: usize = 1023;
+/// memory, and 1.5 MiB where it is IPv6. Number 0 stands for none.
+pub const MAX_TRANSLATIONS: usize = lb_common::MAX_PAIRS as usize - 1;
 
 /// What a set of ports is for: within one of them each connection has a port of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -57,7 +57,7 @@ pub enum DatapathError {
     #[error(
         "more than {} sets of ports for translated connections are in use, those of connections \
          that still drain included",
-        lb_common::MAX_PAIRS - 1
+        crate::translations::MAX_TRANSLATIONS
     )]
     TooManyPairs,
     /// The raw socket for the packets that the kernel has to send.
