@@ -9,16 +9,16 @@ use lb_tests::wait::wait_until;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// RST outside of the sequence number that an end expects next is answered by a challenge
-/// (RFC 5961, section 3.2): none anywhere means that every number was exact.
+/// RST with another sequence number than the one that an end expects next is answered by a
+/// challenge (RFC 5961, section 3.2): none anywhere means that every number was exact.
 fn challenges(balanced: &Balanced) -> Result<u64> {
     let nodes = balanced.lab.nodes().iter().map(|node| &node.netns);
     let hosts = [&balanced.lab.client].into_iter().chain(nodes);
     hosts.map(|host| host.netstat("TCPChallengeACK")).sum()
 }
 
-/// Suspends node1, whose held connections are then reset on both sides, and those of node2 not.
-fn suspend(balanced: &Balanced, held: HeldConnections) -> Result<()> {
+/// Suspends node1, whose held connections are then reset on both sides; how many they are.
+fn suspend(balanced: &Balanced, held: &HeldConnections) -> Result<usize> {
     let of_node = held.report().per_node["node1"];
     assert!(of_node > 0);
     assert_eq!(balanced.server("node1").report().reset, 0);
@@ -32,7 +32,12 @@ fn suspend(balanced: &Balanced, held: HeldConnections) -> Result<()> {
     })?;
     assert_eq!(balanced.shown("node1", "state")?, "suspended");
     assert_eq!(balanced.counted("node1", "active_flows")?, 0);
-    assert_eq!(challenges(balanced)?, 0, "sequence numbers are exact");
+    Ok(of_node)
+}
+
+/// New connections go to node2 alone until node1 is activated; nobody but the `of_node` held
+/// connections of node1 has noticed anything.
+fn activate(balanced: &Balanced, held: HeldConnections, of_node: usize) -> Result<()> {
     let after = balanced.short(200)?;
     assert_eq!((after.ok, after.share("node2")), (200, 1.0), "{after}");
 
@@ -54,15 +59,20 @@ fn suspend(balanced: &Balanced, held: HeldConnections) -> Result<()> {
 fn suspend_resets_idle_connections_on_both_sides_at_once() -> Result<()> {
     let balanced = Balanced::start()?;
     let held = balanced.hold_idle(200)?;
-    suspend(&balanced, held)
+    let of_node = suspend(&balanced, &held)?;
+    assert_eq!(challenges(&balanced)?, 0, "sequence numbers are exact");
+    activate(&balanced, held, of_node)
 }
 
+/// An end that has data which it has not acknowledged yet knows a later number than its
+/// acknowledgements say. It challenges, and the answer to that has its number.
 #[test]
 fn suspend_resets_busy_connections_on_both_sides_at_once() -> Result<()> {
     let balanced = Balanced::start()?;
     let held = balanced.hold(200)?;
     std::thread::sleep(SECOND);
-    suspend(&balanced, held)
+    let of_node = suspend(&balanced, &held)?;
+    activate(&balanced, held, of_node)
 }
 
 #[test]

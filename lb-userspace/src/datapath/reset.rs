@@ -1,5 +1,6 @@
-//! Tells both ends of a flow that it is over: RST with the exact sequence number that each end
-//! takes next (RFC 5961, section 3.2: any other draws a challenge).
+//! Tells both ends of a flow that it is over: RST with the sequence number that each end takes next,
+//! by its last acknowledgement. An end that has taken more meanwhile challenges (RFC 5961, section
+//! 3.2), and whoever gets that challenge knows no such connection: its RST has the exact number.
 
 use std::{
     io,
