@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{ArrayOfMaps, Map, MapData};
 use lb_common::MAX_SERVICES;
 use lb_tests::{
+    bench::{Findings, Goal},
     daemon::{ConfigText, Daemon},
     lab::{Lab, LabPlan, PORT, VIP, node_address},
     peer::Server,
@@ -23,8 +24,7 @@ const SETTLED: std::time::Duration = std::time::Duration::from_secs(3);
 
 fn main() -> ExitCode {
     match measure() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -32,24 +32,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure() -> Result<bool> {
-    println!("Kernel memory of the maps with flow_capacity = {FLOW_CAPACITY}, one service:");
+fn measure() -> Result<()> {
+    let mut findings = Findings::default();
+    let table = format!("Memory with flow_capacity = {FLOW_CAPACITY} and one service");
     let maps = maps()?;
-    let width = maps.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     for (name, bytes) in &maps {
-        println!("  {name:width$}  {:9.3} MiB", mib(*bytes));
+        findings.add([&table, name, ""], mib(*bytes), "MiB");
     }
     let sum = maps.iter().map(|(_, bytes)| bytes).sum();
-    let in_kernel = against("all maps", sum, MAPS_BOUND);
-    let in_daemon = against("the daemon, resident, two backends", daemon()?, DAEMON_BOUND);
-    Ok(in_kernel && in_daemon)
-}
-
-fn against(what: &str, bytes: u64, bound: u64) -> bool {
-    let within = bytes < bound;
-    let word = if within { "within" } else { "ABOVE" };
-    println!("{what}: {:.1} MiB, {word} the bound of {:.0} MiB", mib(bytes), mib(bound));
-    within
+    let goal = |bound| Some(Goal::AtMost(mib(bound)));
+    findings.add_with_goal([&table, "all maps", ""], mib(sum), "MiB", goal(MAPS_BOUND));
+    let name = "the daemon, resident, two backends";
+    findings.add_with_goal([&table, name, ""], mib(daemon()?), "MiB", goal(DAEMON_BOUND));
+    findings.publish()
 }
 
 fn mib(bytes: u64) -> f64 {

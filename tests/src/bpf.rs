@@ -15,6 +15,9 @@ const BPF_LINK_GET_NEXT_ID: libc::c_int = 31;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+/// Frames that a live run sends together: the most, which the queue of a veth device still holds.
+const LIVE_BATCH: u32 = 128;
 
 /// A type of map.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +94,10 @@ struct TestRun {
     ctx_size_out: u32,
     ctx_in: u64,
     ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    padding: u32,
 }
 
 /// `struct xdp_md`.
@@ -209,6 +216,58 @@ pub fn test_run(
     repeat: u32,
     ingress: u32,
 ) -> io::Result<Run> {
+    let mut attr = TestRun { repeat, ..TestRun::default() };
+    test_run_with(program, frame, ingress, &mut attr)?;
+    Ok(Run { verdict: attr.retval, nanoseconds: attr.duration })
+}
+
+/// Runs an XDP program once, as [`test_run`] does, and returns the frame that it leaves, of the same
+/// length.
+///
+/// # Errors
+/// When the kernel refuses, or the program has made the frame longer.
+pub fn test_run_once(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    ingress: u32,
+) -> io::Result<(Run, Vec<u8>)> {
+    let mut left = vec![0; frame.len()];
+    let mut attr = TestRun {
+        repeat: 1,
+        data_size_out: left.len() as u32,
+        data_out: left.as_mut_ptr() as u64,
+        ..TestRun::default()
+    };
+    test_run_with(program, frame, ingress, &mut attr)?;
+    Ok((Run { verdict: attr.retval, nanoseconds: attr.duration }, left))
+}
+
+/// As [`test_run`], and every frame goes where the verdict sends it: `XDP_TX` by the interface of
+/// arrival, `XDP_REDIRECT` where the program said, `XDP_PASS` to the kernel's stack.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn live_run(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    repeat: u32,
+    ingress: u32,
+) -> io::Result<()> {
+    let mut attr = TestRun {
+        repeat,
+        flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+        batch_size: LIVE_BATCH,
+        ..TestRun::default()
+    };
+    test_run_with(program, frame, ingress, &mut attr)
+}
+
+fn test_run_with(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    ingress: u32,
+    attr: &mut TestRun,
+) -> io::Result<()> {
     let size = frame.len() as u32;
     let context = XdpMd {
         data: 0,
@@ -218,18 +277,14 @@ pub fn test_run(
         rx_queue_index: 0,
         egress_ifindex: 0,
     };
-    let mut attr = TestRun {
-        prog_fd: program.as_raw_fd() as u32,
-        data_size_in: size,
-        data_in: frame.as_ptr() as u64,
-        repeat,
-        ctx_size_in: size_of::<XdpMd>() as u32,
-        ctx_in: &raw const context as u64,
-        ..TestRun::default()
-    };
-    // SAFETY: frame and context outlive the call, and their sizes are those in `attr`.
-    unsafe { bpf(BPF_PROG_TEST_RUN, &mut attr)? };
-    Ok(Run { verdict: attr.retval, nanoseconds: attr.duration })
+    attr.prog_fd = program.as_raw_fd() as u32;
+    attr.data_size_in = size;
+    attr.data_in = frame.as_ptr() as u64;
+    attr.ctx_size_in = size_of::<XdpMd>() as u32;
+    attr.ctx_in = &raw const context as u64;
+    // SAFETY: frame and context outlive the call, and their sizes are those in `attr`; where the
+    // frame is to be returned, the caller has put its own buffer there.
+    unsafe { bpf(BPF_PROG_TEST_RUN, attr).map(drop) }
 }
 
 /// # Safety

@@ -10,9 +10,44 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use crate::bpf::{self, MapType, Run};
 
-/// Bytes of each frame: the smallest that Ethernet has, without its checksum, in whole words.
-pub const FRAME: usize = 64;
+/// Frames are copied by words of this many bytes.
 const WORD: usize = 8;
+
+/// Frames in the kernel's memory, which several drivers may share.
+#[derive(Debug)]
+pub struct Frames {
+    map: OwnedFd,
+    first: Vec<u8>,
+    count: usize,
+}
+
+impl Frames {
+    /// Prepares frames of one length, given one after the other, for a kernel that sees them as
+    /// they are: a multiple of eight bytes each.
+    ///
+    /// # Errors
+    /// When there is no frame or another length, and when the kernel refuses the map.
+    pub fn new(length: usize, bytes: &[u8]) -> io::Result<Self> {
+        let whole = length.is_multiple_of(WORD) && bytes.len().is_multiple_of(length);
+        if !whole || bytes.is_empty() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let map = bpf::create_map(MapType::Array, bytes.len(), 1)?;
+        // SAFETY: the value has the size of which the map was made.
+        unsafe { bpf::update_map(&map, 0, bytes)? };
+        Ok(Self { map, first: bytes[..length].to_vec(), count: bytes.len() / length })
+    }
+
+    /// The first of them.
+    pub fn first(&self) -> &[u8] {
+        &self.first
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}
 
 /// The driver for one sequence of frames and one program under test.
 #[derive(Debug)]
@@ -20,27 +55,26 @@ pub struct Driver {
     program: OwnedFd,
     /// The kernel empties an array of programs when its last descriptor goes.
     _programs: OwnedFd,
-    first: [u8; FRAME],
+    first: Vec<u8>,
 }
 
 impl Driver {
-    /// Prepares the frames. Runs go through them in this order, again and again.
+    /// Runs go through the first `count` of these frames in their order, again and again.
     ///
     /// # Errors
-    /// When there is no frame, and when the kernel refuses the maps or the program.
-    pub fn new(frames: &[[u8; FRAME]], under_test: BorrowedFd<'_>) -> io::Result<Self> {
-        let first = *frames.first().ok_or(io::ErrorKind::InvalidInput)?;
-        // One value: which frame is next, and then the frames.
-        let mut value = vec![0; WORD];
-        value.extend_from_slice(frames.as_flattened());
-        let prepared = bpf::create_map(MapType::Array, value.len(), 1)?;
-        // SAFETY: the value has the size of which the map was made.
-        unsafe { bpf::update_map(&prepared, 0, &value)? };
+    /// When there are not so many, and when the kernel refuses the maps or the program.
+    pub fn new(frames: &Frames, count: usize, under_test: BorrowedFd<'_>) -> io::Result<Self> {
+        if count == 0 || count > frames.count {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // Which frame is next. It is this driver's own: the frames may be others' too.
+        let next = bpf::create_map(MapType::Array, WORD, 1)?;
         let programs = bpf::create_map(MapType::Programs, 4, 1)?;
         // SAFETY: a program's descriptor has the four bytes of the map's values.
         unsafe { bpf::update_map(&programs, 0, &under_test.as_raw_fd().to_ne_bytes())? };
-        let program = bpf::load_xdp(&instructions(frames.len(), &prepared, &programs))?;
-        Ok(Self { program, _programs: programs, first })
+        let code = instructions(frames.first.len(), count, &next, &frames.map, &programs);
+        let program = bpf::load_xdp(&code)?;
+        Ok(Self { program, _programs: programs, first: frames.first.clone() })
     }
 
     /// Sends the next `count` frames to the program, as if they had come in by an interface of
@@ -51,37 +85,49 @@ impl Driver {
     pub fn run(&self, count: u32, ingress: u32) -> io::Result<Run> {
         bpf::test_run(self.program.as_fd(), &self.first, count, ingress)
     }
+
+    /// As [`Driver::run`] with frames that really go where the program's verdict sends them.
+    ///
+    /// # Errors
+    /// As [`bpf::live_run`].
+    pub fn run_live(&self, count: u32, ingress: u32) -> io::Result<()> {
+        bpf::live_run(self.program.as_fd(), &self.first, count, ingress)
+    }
 }
 
 /// The driver's program, in the words of `linux/bpf.h`.
-fn instructions(frames: usize, prepared: &OwnedFd, programs: &OwnedFd) -> Vec<u64> {
-    let count = frames as i32;
-    let copied = FRAME as i16;
+fn instructions(
+    length: usize,
+    count: usize,
+    next: &OwnedFd,
+    frames: &OwnedFd,
+    programs: &OwnedFd,
+) -> Vec<u64> {
+    let count = count as i32;
     let mut code = vec![
         op(LDX_W, 2, 1, 0, 0), // r2 = ctx->data
         op(LDX_W, 3, 1, 4, 0), // r3 = ctx->data_end
         op(MOV_X, 4, 2, 0, 0), // r4 = r2
-        op(ADD_K, 4, 0, 0, copied.into()),
+        op(ADD_K, 4, 0, 0, length as i32),
     ];
-    let [value, value_rest] = map(7, PSEUDO_MAP_VALUE, prepared); // r7 = &value
+    let [next, next_rest] = map(6, PSEUDO_MAP_VALUE, next); // r6 = &next
     let body = [
-        value,
-        value_rest,
-        op(LDX_DW, 8, 7, 0, 0), // r8 = the next frame
+        next,
+        next_rest,
+        op(LDX_DW, 8, 6, 0, 0), // r8 = the next frame
         op(MOV_X, 9, 8, 0, 0),
         op(ADD_K, 9, 0, 0, 1), // r9 = the one after it
         op(JLT_K, 9, 0, 1, count),
         op(MOV_K, 9, 0, 0, 0),
-        op(STX_DW, 7, 9, 0, 0),
+        op(STX_DW, 6, 9, 0, 0),
     ];
     code.extend(body);
     // What follows up to the end, for the two jumps there.
-    let mut rest = vec![
-        op(MUL_K, 8, 0, 0, copied.into()),
-        op(ADD_X, 7, 8, 0, 0), // r7 = &frame - WORD
-    ];
-    for word in (0..FRAME).step_by(WORD) {
-        rest.push(op(LDX_DW, 0, 7, (word + WORD) as i16, 0));
+    let mut rest = map(7, PSEUDO_MAP_VALUE, frames).to_vec(); // r7 = &frames
+    rest.push(op(MUL_K, 8, 0, 0, length as i32));
+    rest.push(op(ADD_X, 7, 8, 0, 0)); // r7 = &frame
+    for word in (0..length).step_by(WORD) {
+        rest.push(op(LDX_DW, 0, 7, word as i16, 0));
         rest.push(op(STX_DW, 2, 0, word as i16, 0));
     }
     rest.extend(map(2, PSEUDO_MAP_FD, programs));

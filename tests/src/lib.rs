@@ -4,11 +4,13 @@
 //! [`netns`] makes network namespaces, [`lab`] wires them up as client, balancer and nodes,
 //! [`peer`] and [`sipp`] are real TCP peers to run in them, [`daemon`] runs `lb` between them,
 //! [`balanced`] is all of that put together. [`packet`] builds and judges single frames with an
-//! independent library, and [`driver`] feeds a program with many of them.
+//! independent library, and [`driver`] feeds a program with many of them. [`bench`] is what
+//! benchmarks say.
 //!
 //! Linux only; making namespaces needs root.
 
 pub mod balanced;
+pub mod bench;
 pub mod bpf;
 pub mod daemon;
 pub mod driver;

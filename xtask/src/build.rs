@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::{
     cargo::{self, Profile},
+    ebpf::{self, Target},
     flags, setup,
+    toolchain::{self, Environment},
 };
 
 /// Builds and says where the binary is.
@@ -29,4 +31,23 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
     }
     cargo::run(&mut cargo)?;
     cargo::lb(profile)
+}
+
+/// Builds the eBPF programs that the benchmark measures lb beside, and returns the object's path.
+///
+/// # Errors
+/// As [`build`].
+pub fn reference() -> Result<PathBuf> {
+    setup::ensure_toolchain()?;
+    let toolchain = toolchain::find(&Environment::of_this_process())?;
+    let target = Target {
+        little_endian: cfg!(target_endian = "little"),
+        arch: std::env::consts::ARCH.to_owned(),
+    };
+    let directory = cargo::target_directory()?.join("reference");
+    let (object, said) =
+        ebpf::compile(cargo::workspace(), &toolchain, "reference", &target, &directory)
+            .map_err(|error| anyhow!("{error}"))?;
+    eprint!("{said}");
+    Ok(object)
 }

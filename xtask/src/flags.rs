@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Builds, tests and runs lb.
 #[derive(Debug, Parser)]
@@ -29,8 +29,8 @@ pub enum Verb {
     /// A standing lab to play in: network namespaces with a client, the balancer and two nodes
     #[command(subcommand)]
     Lab(Lab),
-    /// Measure lb on this machine: hash tables, memory, nanoseconds a packet
-    Bench,
+    /// Measure lb on this machine beside its alternatives, as root
+    Bench(Bench),
     /// Run every test of the project, those in network namespaces as root
     Test(Test),
     /// Check the format, clippy's lints and the house's rules
@@ -90,6 +90,45 @@ pub struct LabExec {
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     #[arg(value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+/// Flags of `bench`.
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// Measure this part alone
+    #[arg(long, value_enum, value_name = "PART")]
+    pub only: Option<Part>,
+    /// Write the figures there, instead of `target/bench.json`
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Show what has changed since an earlier run, whose figures are in this file
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
+    /// Draw the cost of a packet by number of flows there, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Nanoseconds a packet takes in the program
+    Program,
+    /// What memory flows take, and what the daemon does
+    Memory,
+}
+
+impl Part {
+    /// All, in the order in which they run.
+    pub const ALL: [Self; 2] = [Self::Program, Self::Memory];
+
+    /// The name of its benchmark.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::Memory => "memory",
+        }
+    }
 }
 
 /// Arguments of `test`.

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod cargo;
 mod demo;
+mod ebpf;
 mod flags;
 mod lab;
 mod lint;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         Verb::Run(flags) => run::verb(&flags),
         Verb::Demo(flags) => demo::verb(&flags),
         Verb::Lab(flags) => lab::verb(&flags),
-        Verb::Bench => bench::verb(),
+        Verb::Bench(flags) => bench::verb(&flags),
         Verb::Test(flags) => test::verb(&flags),
         Verb::Lint => lint::verb(),
     };
