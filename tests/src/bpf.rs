@@ -16,8 +16,9 @@ const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
-/// Frames that a live run sends together: the most, which the queue of a veth device still holds.
-const LIVE_BATCH: u32 = 128;
+/// Frames that a live run sends together: as many as a device takes out of its queue at a time
+/// (`NAPI_POLL_WEIGHT`).
+const LIVE_BATCH: u32 = 64;
 
 /// A type of map.
 #[derive(Debug, Clone, Copy)]

@@ -4,8 +4,8 @@
 //! [`netns`] makes network namespaces, [`lab`] wires them up as client, balancer and nodes,
 //! [`peer`] and [`sipp`] are real TCP peers to run in them, [`daemon`] runs `lb` between them,
 //! [`balanced`] is all of that put together. [`packet`] builds and judges single frames with an
-//! independent library, and [`driver`] feeds a program with many of them. [`bench`] is what
-//! benchmarks say.
+//! independent library, [`driver`] feeds a program with many of them, and [`generator`] sends them
+//! through a lab. [`bench`] is what benchmarks say.
 //!
 //! Linux only; making namespaces needs root.
 
@@ -14,6 +14,7 @@ pub mod bench;
 pub mod bpf;
 pub mod daemon;
 pub mod driver;
+pub mod generator;
 pub mod lab;
 pub mod limits;
 pub mod netns;

@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType};
@@ -37,10 +37,18 @@ const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 /// When the kernel refuses the program, or the interface cannot take it natively.
 pub fn attach(netns: &Netns, interface: &str, verdict: Verdict) -> Result<()> {
     let program = load(verdict).context("cannot load an XDP program")?;
+    attach_program(netns, interface, program.as_fd())
+}
+
+/// Gives `interface` in `netns` this XDP program, in native mode, in place of one that it has.
+///
+/// # Errors
+/// When the interface cannot take it natively.
+pub fn attach_program(netns: &Netns, interface: &str, program: BorrowedFd<'_>) -> Result<()> {
     netns
         .run(|| {
             let index = nix::net::if_::if_nametoindex(interface)?;
-            set_link_xdp(index, &program)
+            set_link_xdp(index, program)
         })
         .with_context(|| format!("cannot attach XDP to {interface} in {}", netns.name()))
 }
@@ -55,7 +63,7 @@ pub fn load(verdict: Verdict) -> io::Result<OwnedFd> {
 }
 
 /// Sends one `RTM_SETLINK` with a nested `IFLA_XDP` and waits for the acknowledgement.
-fn set_link_xdp(index: u32, program: &OwnedFd) -> Result<()> {
+fn set_link_xdp(index: u32, program: BorrowedFd<'_>) -> Result<()> {
     let mut nested = attribute(IFLA_XDP_FD, &program.as_raw_fd().to_ne_bytes());
     nested.extend(attribute(IFLA_XDP_FLAGS, &XDP_FLAGS_DRV_MODE.to_ne_bytes()));
 

@@ -114,18 +114,21 @@ pub struct Bench {
 pub enum Part {
     /// Nanoseconds a packet takes in the program
     Program,
+    /// Packets, connections and latency in the lab, beside other balancers
+    Lab,
     /// What memory flows take, and what the daemon does
     Memory,
 }
 
 impl Part {
     /// All, in the order in which they run.
-    pub const ALL: [Self; 2] = [Self::Program, Self::Memory];
+    pub const ALL: [Self; 3] = [Self::Program, Self::Lab, Self::Memory];
 
     /// The name of its benchmark.
     pub fn name(self) -> &'static str {
         match self {
             Self::Program => "program",
+            Self::Lab => "lab",
             Self::Memory => "memory",
         }
     }

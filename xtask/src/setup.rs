@@ -53,6 +53,26 @@ pub fn ensure_toolchain() -> Result<()> {
     install(&Needs { toolchain: toolchain::find(&environment).err(), programs: Vec::new() })
 }
 
+/// Sets up what the benchmark measures lb beside; where that cannot be done it says what a person
+/// should run, and the benchmark leaves those rows out.
+///
+/// # Errors
+/// When the log cannot be written.
+pub fn try_alternatives() -> Result<()> {
+    let missing = lab::missing_alternatives(&Environment::of_this_process().path);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for program in &missing {
+        eprintln!("to measure beside: there is no `{}` here", program.name);
+    }
+    let steps = Steps::new("setup.log")?;
+    if let Err(error) = lab::install(&missing, debian::Debian::here(&steps).as_ref()) {
+        eprintln!("going on without: {error:#}");
+    }
+    Ok(())
+}
+
 /// What is missing.
 struct Needs {
     toolchain: Option<Missing>,

@@ -42,12 +42,15 @@ pub fn verb(flags: &flags::Bench) -> Result<()> {
     // A file that cannot be read is not to be found out at the end.
     let earlier = flags.compare.as_deref().map(Report::read).transpose()?;
     setup::ensure()?;
+    let parts = flags.only.map_or(Part::ALL.to_vec(), |part| vec![part]);
+    if parts.contains(&Part::Lab) {
+        setup::try_alternatives()?;
+    }
     let objects = Objects { lb: build::build(Profile::Release)?, reference: build::reference()? };
     // All is compiled before anything is measured.
     cargo::run(bench().args(["--bench", "*", "--no-run"]))?;
     root::authenticate("measuring in network namespaces")?;
 
-    let parts = flags.only.map_or(Part::ALL.to_vec(), |part| vec![part]);
     let (mut findings, mut broken) = (Findings::default(), Vec::new());
     for part in parts {
         match run(part, &objects) {

@@ -24,17 +24,30 @@ const PROGRAMS: [Program; 4] = [
     Program { name: "sipp", package: "sip-tester" },
 ];
 
+/// What the benchmark measures lb beside, where it can be had.
+const ALTERNATIVES: [Program; 2] =
+    [Program { name: "nft", package: "nftables" }, Program { name: "haproxy", package: "haproxy" }];
+
 /// Where root has programs and other users often do not look.
 const ROOTS_DIRECTORIES: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// The programs of the lab that are not in `path`, nor where root has more.
 pub fn missing(path: &[PathBuf]) -> Vec<Program> {
+    missing_of(&PROGRAMS, path)
+}
+
+/// The same of the benchmark's alternatives.
+pub fn missing_alternatives(path: &[PathBuf]) -> Vec<Program> {
+    missing_of(&ALTERNATIVES, path)
+}
+
+fn missing_of(programs: &[Program], path: &[PathBuf]) -> Vec<Program> {
     let there = |name: &str| {
         let directories = path.iter().map(PathBuf::as_path);
         let mut directories = directories.chain(ROOTS_DIRECTORIES.map(Path::new));
         directories.any(|directory| directory.join(name).is_file())
     };
-    PROGRAMS.into_iter().filter(|program| !there(program.name)).collect()
+    programs.iter().copied().filter(|program| !there(program.name)).collect()
 }
 
 /// Installs these programs.
@@ -48,8 +61,8 @@ pub fn install(programs: &[Program], debian: Option<&Debian<'_>>) -> Result<()> 
     let Some(debian) = debian else {
         let names: Vec<_> = programs.iter().map(|program| program.name).collect();
         bail!(
-            "the lab needs these programs, and there is no apt-get to install them: {}; install \
-             them with this system's package manager",
+            "there is no apt-get to install these programs: {}; install them with this system's \
+             package manager",
             names.join(", ")
         );
     };

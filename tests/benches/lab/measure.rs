@@ -1,0 +1,119 @@
+//! What is measured of a contender, and how it takes a turn.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::{
+    bench::Samples,
+    peer::{BulkPlan, short_connections},
+};
+
+use crate::{
+    contender::Contender,
+    cpu::{self, Core},
+    reference::Sink,
+    traffic::Stream,
+};
+
+/// Short connections in a turn, and how many are open at a time.
+const CONNECTIONS: usize = 1_000;
+const PARALLELISM: usize = 32;
+/// Requests on one connection in a turn.
+const REQUESTS: usize = 500;
+/// Bytes from the client to a node in a turn.
+const BULK: u64 = 32 << 20;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// All that is measured of one contender.
+pub struct Measured {
+    /// Where single packets go through it.
+    pub streams: Vec<Stream>,
+    /// Microseconds a connection, by the clock and of processors.
+    pub connection: Samples,
+    pub connection_work: Samples,
+    /// Microseconds from a request to its answer.
+    pub latency: Samples,
+    /// Nanoseconds a byte.
+    pub byte: Samples,
+    sink: Option<Sink>,
+}
+
+impl Measured {
+    pub fn prepare(contender: &Contender) -> Result<Self> {
+        let (mut streams, mut sink) = (Vec::new(), None);
+        if contender.kind.forwards_packets() {
+            sink = Some(Sink::attach(&contender.lab)?);
+            streams = Stream::all(contender)?;
+        }
+        Ok(Self {
+            streams,
+            connection: Samples::default(),
+            connection_work: Samples::default(),
+            latency: Samples::default(),
+            byte: Samples::default(),
+            sink,
+        })
+    }
+
+    pub fn take_turn(&mut self, contender: &Contender) -> Result<()> {
+        cpu::bind(Core::Others)?;
+        if let Some(sink) = &self.sink {
+            for stream in &mut self.streams {
+                stream.take_turn(contender, sink)?;
+            }
+        }
+        self.connect(contender)?;
+        self.transfer(contender)?;
+        cpu::bind(Core::Nodes)?;
+        self.latency.extend(requests(contender)?);
+        Ok(())
+    }
+
+    fn connect(&mut self, contender: &Contender) -> Result<()> {
+        let before = contender.workers.worked()?;
+        let report =
+            short_connections(&contender.lab.client, contender.target, CONNECTIONS, PARALLELISM)?;
+        let worked = contender.workers.worked()? - before;
+        ensure!(report.failures() == 0, "{}: {report}", contender.kind.name());
+        let each = |time: Duration| time.as_secs_f64() * 1e6 / CONNECTIONS as f64;
+        self.connection.push(each(report.elapsed));
+        self.connection_work.push(each(worked));
+        Ok(())
+    }
+
+    fn transfer(&mut self, contender: &Contender) -> Result<()> {
+        let plan = BulkPlan { down: 0, ..BulkPlan::new(contender.target, BULK) };
+        let report = plan.run(&contender.lab.client)?;
+        ensure!(report.intact(), "{}: {report}", contender.kind.name());
+        self.byte.push(report.elapsed.as_nanos() as f64 / BULK as f64);
+        Ok(())
+    }
+}
+
+/// One request after the other on one connection: the microseconds of each.
+fn requests(contender: &Contender) -> Result<Vec<f64>> {
+    contender.lab.client.run(|| {
+        let stream = TcpStream::connect_timeout(&contender.target, PATIENCE)
+            .with_context(|| format!("cannot connect to {}", contender.target))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut writer = stream;
+        let mut line = String::new();
+        (0..REQUESTS)
+            .map(|i| {
+                let begin = Instant::now();
+                writer.write_all(format!("ask {i}\n").as_bytes())?;
+                line.clear();
+                reader.read_line(&mut line)?;
+                let took = begin.elapsed();
+                ensure!(line.ends_with(&format!(" {i}\n")), "asked {i}, the answer was {line:?}");
+                Ok(took.as_secs_f64() * 1e6)
+            })
+            .collect()
+    })
+}

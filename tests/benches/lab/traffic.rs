@@ -1,0 +1,105 @@
+//! Single packets, as many as can be.
+
+use std::{thread::sleep, time::Duration};
+
+use anyhow::{Result, ensure};
+use lb_tests::{
+    bench::Samples,
+    generator::{Burst, Generator, Side},
+    wait::wait_until,
+};
+use serde_json::Value;
+
+use crate::{ROUNDS, contender::Contender, reference::Sink};
+
+/// Packets in a measurement, of flows and of a flood.
+const PACKETS: u32 = 200_000;
+const FLOOD_PACKETS: u32 = 100_000;
+/// How long frames may still be under way when the last one has been sent.
+const UNDER_WAY: Duration = Duration::from_millis(20);
+
+/// What is sent.
+pub const SCENES: [Scene; 4] =
+    [Scene::Flows(1), Scene::Flows(10_000), Scene::Flows(200_000), Scene::Flood];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scene {
+    /// Packets of so many open flows, in turn.
+    Flows(u32),
+    /// SYNs, each of another client.
+    Flood,
+}
+
+/// A scene's frames, and how they fared.
+pub struct Stream {
+    pub scene: Scene,
+    /// Nanoseconds of a processor for a packet that arrived.
+    pub worked: Samples,
+    pub sent: u64,
+    pub arrived: u64,
+    burst: Burst,
+    packets: u32,
+}
+
+impl Stream {
+    /// The frames of all scenes; the flows are open.
+    pub fn all(contender: &Contender) -> Result<Vec<Self>> {
+        let generator = Generator::new(&contender.lab)?;
+        let Contender { target, .. } = *contender;
+        let most = SCENES.iter().filter_map(|scene| match scene {
+            Scene::Flows(flows) => Some(*flows),
+            Scene::Flood => None,
+        });
+        let most = most.max().unwrap_or_default();
+        if contender.daemon.is_some() {
+            generator.open(0..most, target)?;
+            wait_for_flows(contender, most)?;
+        }
+        SCENES
+            .into_iter()
+            .map(|scene| {
+                let (burst, packets) = match scene {
+                    Scene::Flows(flows) => {
+                        let frames = (0..flows).map(|i| generator.acknowledgement(i, target));
+                        (generator.prepare(Side::Clients, frames)?, PACKETS)
+                    }
+                    Scene::Flood => {
+                        // Of clients that have no flow.
+                        let count = FLOOD_PACKETS * ROUNDS as u32;
+                        let frames = (most..most + count).map(|i| generator.syn(i, target));
+                        (generator.prepare(Side::Clients, frames)?, FLOOD_PACKETS)
+                    }
+                };
+                let worked = Samples::default();
+                Ok(Self { scene, worked, sent: 0, arrived: 0, burst, packets })
+            })
+            .collect()
+    }
+
+    /// One measurement. Not by the clock: the kernel waits for all processors before it sends the
+    /// first frame, for longer than sending takes. All the work is done where the generator is.
+    pub fn take_turn(&mut self, contender: &Contender, sink: &Sink) -> Result<()> {
+        let (before, worked) = (sink.count()?, contender.workers.worked()?);
+        self.burst.send(self.packets)?;
+        sleep(UNDER_WAY);
+        let worked = contender.workers.worked()? - worked;
+        let arrived = sink.count()? - before;
+        ensure!(arrived > 0, "{:?}: nothing arrived of {:?}", contender.kind, self.scene);
+        self.sent += u64::from(self.packets);
+        self.arrived += arrived;
+        self.worked.push(worked.as_nanos() as f64 / arrived as f64);
+        Ok(())
+    }
+}
+
+fn wait_for_flows(contender: &Contender, count: u32) -> Result<()> {
+    let Some(daemon) = &contender.daemon else { return Ok(()) };
+    wait_until("all flows to be open", Duration::from_secs(10), || {
+        let rows = daemon.show("backends").unwrap_or_default();
+        let rows = rows.as_array().into_iter().flatten();
+        let active: u64 = rows.filter_map(|row: &Value| row["active_flows"].as_u64()).sum();
+        // A frame may be lost in the queue of a device.
+        active >= u64::from(count - count / 1000)
+    })?;
+    Ok(())
+}
