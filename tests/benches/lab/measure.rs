@@ -7,10 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::{
-    bench::Samples,
-    peer::{BulkPlan, short_connections},
-};
+use lb_tests::{bench::Samples, peer::short_connections};
 
 use crate::{
     contender::Contender,
@@ -25,7 +22,8 @@ const PARALLELISM: usize = 32;
 /// Requests on one connection in a turn.
 const REQUESTS: usize = 500;
 /// Bytes from the client to a node in a turn.
-const BULK: u64 = 32 << 20;
+const BULK: usize = 64 << 20;
+const CHUNK: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// All that is measured of one contender.
@@ -86,23 +84,37 @@ impl Measured {
     }
 
     fn transfer(&mut self, contender: &Contender) -> Result<()> {
-        let plan = BulkPlan { down: 0, ..BulkPlan::new(contender.target, BULK) };
-        let report = plan.run(&contender.lab.client)?;
-        ensure!(report.intact(), "{}: {report}", contender.kind.name());
-        self.byte.push(report.elapsed.as_nanos() as f64 / BULK as f64);
+        let took = contender.lab.client.run(|| {
+            let (mut reader, mut writer) = open(contender)?;
+            let begin = Instant::now();
+            writer.write_all(format!("take {BULK}\n").as_bytes())?;
+            let chunk = [0; CHUNK];
+            for _ in 0..BULK / CHUNK {
+                writer.write_all(&chunk)?;
+            }
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            ensure!(line.ends_with(&format!(" {BULK}\n")), "the answer was {line:?}");
+            Ok(begin.elapsed())
+        })?;
+        self.byte.push(took.as_nanos() as f64 / BULK as f64);
         Ok(())
     }
+}
+
+/// A connection, to read lines from and to write to.
+fn open(contender: &Contender) -> Result<(BufReader<TcpStream>, TcpStream)> {
+    let stream = TcpStream::connect_timeout(&contender.target, PATIENCE)
+        .with_context(|| format!("cannot connect to {}", contender.target))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok((BufReader::new(stream.try_clone()?), stream))
 }
 
 /// One request after the other on one connection: the microseconds of each.
 fn requests(contender: &Contender) -> Result<Vec<f64>> {
     contender.lab.client.run(|| {
-        let stream = TcpStream::connect_timeout(&contender.target, PATIENCE)
-            .with_context(|| format!("cannot connect to {}", contender.target))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut reader = BufReader::new(stream.try_clone()?);
-        let mut writer = stream;
+        let (mut reader, mut writer) = open(contender)?;
         let mut line = String::new();
         (0..REQUESTS)
             .map(|i| {

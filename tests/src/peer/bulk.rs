@@ -155,6 +155,27 @@ impl fmt::Display for BulkReport {
     }
 }
 
+/// The server's part, after the word `take`: so many bytes that nobody judges, and its name when
+/// they are there.
+pub(super) async fn take(
+    stream: &mut BufStream<TcpStream>,
+    node: &str,
+    bytes: &str,
+) -> io::Result<()> {
+    let bytes: u64 = bytes.parse().map_err(|_| io::ErrorKind::InvalidData)?;
+    let mut chunk = vec![0; CHUNK];
+    let mut missing = bytes;
+    while missing > 0 {
+        let most = missing.min(CHUNK as u64) as usize;
+        match stream.read(&mut chunk[..most]).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            length => missing -= length as u64,
+        }
+    }
+    stream.write_all(format!("{node} {bytes}\n").as_bytes()).await?;
+    stream.flush().await
+}
+
 /// The server's part, after the word `bulk`.
 pub(super) async fn serve(
     stream: &mut BufStream<TcpStream>,

@@ -3,7 +3,8 @@
 //!
 //! The protocol is one line each way. `ask N` is answered by `NODE ADDRESS:PORT N`: the node's
 //! name and the client's address as the node sees it, so a client can tell who serves it and
-//! whether its address was kept. `bulk SEED UP DOWN` begins a transfer of so many bytes each way.
+//! whether its address was kept. `bulk SEED UP DOWN` begins a transfer of so many bytes each way,
+//! `take N` one of bytes that nobody looks at, as fast as can be.
 
 mod answer;
 mod apart;

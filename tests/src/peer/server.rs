@@ -237,6 +237,8 @@ async fn answer_all(
         let question = line.trim_end();
         if let Some(words) = question.strip_prefix("bulk ") {
             bulk::serve(stream, name, words).await?;
+        } else if let Some(bytes) = question.strip_prefix("take ") {
+            bulk::take(stream, name, bytes).await?;
         } else {
             let answer = match question.strip_prefix("ask ") {
                 Some(number) => format!("{name} {client} {number}\n"),

@@ -12,7 +12,7 @@ const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 420.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 236.0;
-const TOP: f64 = 24.0;
+const TOP: f64 = 36.0;
 const BOTTOM: f64 = 52.0;
 /// Colours that people who see few of them can tell apart, too.
 const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
@@ -52,7 +52,7 @@ pub fn svg(findings: &Findings) -> Result<String> {
     }
     let middle = f64::midpoint(LEFT, WIDTH - RIGHT);
     text(&mut svg, (middle, HEIGHT - 12.0), "middle", "#333", "flows, every packet another one");
-    text(&mut svg, (8.0, TOP - 8.0), "start", "#333", "ns a packet above the floor");
+    text(&mut svg, (8.0, TOP - 16.0), "start", "#333", "ns a packet above the floor");
     for (i, (series, colour)) in series.iter().zip(COLOURS.iter().cycle()).enumerate() {
         let place = |&(flows, cost): &(f64, f64)| (x(flows), y(cost));
         let points: Vec<_> = series.points.iter().map(place).collect();
