@@ -246,6 +246,12 @@ impl Port {
     pub const fn to_be_word(self) -> u16 {
         u16::from_ne_bytes(self.0)
     }
+
+    /// From the machine word of [`Port::to_be_word`].
+    #[inline(always)]
+    pub const fn from_be_word(word: u16) -> Self {
+        Self(word.to_ne_bytes())
+    }
 }
 
 /// A port at the end of a map's key, filled up to a word with zeros behind it: in one part, since

@@ -1,23 +1,18 @@
 //! The flow table's key and entry.
 //!
 //! A flow is one TCP connection: from a client to a VIP, or from a node to somebody else. It has one
-//! entry, keyed by the side that opened it, in one of two tables:
+//! entry, keyed by the side that opened it (see [`crate::table`] for how it is kept), and is
 //!
-//! - *unproven*: the connection opens, or has closed; the table is small, and the oldest entry
-//!   makes room for the newest, so a flood of spoofed packets costs other strangers only;
-//! - *proven*: both ends have shown that they take part (see [`crate::track`]); nothing but the
-//!   end of the connection, or the daemon under pressure, removes an entry.
+//! - *unproven*: the connection opens, or has closed; where a new one needs room the oldest makes
+//!   it, so a flood of spoofed packets costs other strangers only;
+//! - or *proven*: both ends have shown that they take part (see [`crate::track`]); nothing but the
+//!   end of the connection, or the daemon under pressure, takes its entry away.
 
 use crate::{Address, Ip, Port, Snat};
 
 /// Time in the flow table is counted in ticks of 2^30 ns (1.07 s) of `CLOCK_MONOTONIC`, so that
 /// a busy flow's entry is written once a tick.
 pub const TICK_SHIFT: u32 = 30;
-
-/// How many unproven flows are kept: at 10,000 new connections a second, the last 13 s.
-pub const UNPROVEN_CAPACITY: u32 = 1 << 17;
-/// The same of IPv6: half as many take the same memory.
-pub const UNPROVEN6_CAPACITY: u32 = 1 << 16;
 
 /// The client's side of a connection: the side that opened it. Of a connection that a node opened
 /// itself (`outbound_nat`) the node is the client, and the remote end stands in the VIP's place.
@@ -71,7 +66,7 @@ impl<A: Address> FlowKey<A> {
 }
 
 #[inline(always)]
-const fn mix(z: u64) -> u64 {
+pub(crate) const fn mix(z: u64) -> u64 {
     let z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -122,15 +117,11 @@ impl FlowState {
 }
 
 /// What is known of one connection.
-///
-/// Several CPUs may write one entry at a time: each end's FIN has a byte of its own, so that
-/// neither is lost by the other's write.
-#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// The backend's slot.
     pub backend: u32,
-    /// The tick of the last packet (see [`TICK_SHIFT`]).
+    /// The tick of the last packet (see [`TICK_SHIFT`]); the table keeps 24 bits of it.
     pub last_seen: u32,
     /// The sequence number of the SYN that opened the connection.
     pub client_isn: u32,
@@ -140,7 +131,7 @@ pub struct Flow {
     pub backend_ack: u32,
     /// A [`FlowState`].
     pub state: u8,
-    /// Not 0: a newer SYN on the same tuple waits for its proof in the unproven table.
+    /// Not 0: a newer SYN on the same tuple waits for its proof.
     pub contested: u8,
     /// Not 0: the client has sent FIN.
     pub client_fin: u8,
@@ -203,7 +194,6 @@ mod tests {
     fn the_layout_is_the_one_that_maps_have() {
         assert_eq!(size_of::<FlowKey<Ip4>>(), 16);
         assert_eq!(size_of::<FlowKey<Ip>>(), 40);
-        assert_eq!(size_of::<Flow>(), 32);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod counters;
 mod flow;
 mod fragment;
 mod handoff;
+pub mod hop;
 mod link;
 mod outcome;
 mod ports;
@@ -21,13 +22,15 @@ mod programs;
 mod roles;
 mod service;
 pub mod snat;
+pub mod table;
 pub mod track;
 
 pub use addr::{Address, Ip, Ip4, Port, PortWord};
 pub use counters::BackendCounters;
-pub use flow::{Flow, FlowKey, FlowState, TICK_SHIFT, UNPROVEN_CAPACITY, UNPROVEN6_CAPACITY};
+pub use flow::{Flow, FlowKey, FlowState, TICK_SHIFT};
 pub use fragment::{FRAGMENT_CAPACITY, FRAGMENT_TICKS, FragmentKey, FragmentWay};
 pub use handoff::{HANDOFF_RING_BYTES, Handoff, MAX_HANDOFF_BYTES};
+pub use hop::{Hop, MAX_HOPS};
 pub use link::{Egress, LinkKey, MAX_TAGS, MAX_VLANS, Tag};
 pub use outcome::{Action, OUTCOMES, Outcome};
 pub use ports::{PORT_WORDS, PortRoles};
@@ -35,18 +38,20 @@ pub use programs::{ENTRY, Step};
 pub use roles::{AddressRole, MAX_ADDRESSES};
 pub use service::{
     Backend, Endpoint, MAGLEV_SIZE, MAGLEV_WORDS, MAX_BACKENDS, MAX_INTERFACES, MAX_SERVICES,
-    MAX_SERVICES_PER_BACKEND, MaglevWord, NO_BACKEND, NO_SERVICE, Return, Returns, Service,
+    MAX_SERVICES_PER_BACKEND, MaglevWord, NO_BACKEND, NO_SERVICE, Service,
 };
 pub use snat::{Holder, MAX_PAIRS, MAX_SNAT_ADDRESSES, PairKey, Snat};
 
-/// Where the proven flows live: a promise that they stay (see [`Flow`]).
-pub const PROVEN_MAP: &str = "PROVEN";
-/// Where opening and closed flows live: the oldest makes room for the newest.
-pub const UNPROVEN_MAP: &str = "UNPROVEN";
-/// The same for IPv6.
-pub const PROVEN6_MAP: &str = "PROVEN6";
-/// The same for IPv6.
-pub const UNPROVEN6_MAP: &str = "UNPROVEN6";
+/// The table of the services' IPv4 flows: [`table::Entry`]s.
+pub const NARROW_MAP: &str = "NARROW";
+/// Holds the table of all other flows, once there is one: [`table::WideEntry`]s.
+pub const WIDE_MAP: &str = "WIDE";
+/// The tick of the last change of routes (see [`hop`]).
+pub const CHANGED_MAP: &str = "CHANGED";
+/// The global with the tables' seed.
+pub const SEED: &str = "SEED";
+/// The global with one less than the tables' buckets.
+pub const BUCKET_MASK: &str = "BUCKET_MASK";
 
 #[cfg(feature = "userspace")]
 mod pod {
@@ -63,15 +68,13 @@ mod pod {
         BackendCounters,
         Egress,
         Endpoint,
-        Flow,
-        FlowKey<Ip4>,
-        FlowKey<Ip>,
         Ip,
         LinkKey,
         MaglevWord,
         PairKey,
         PortRoles,
-        Returns,
-        Service
+        Service,
+        table::Entry,
+        table::WideEntry
     );
 }

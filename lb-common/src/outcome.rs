@@ -75,6 +75,9 @@ outcomes! {
     /// No port is free to leave from, or its connection has just lost its own: the sender was told by
     /// RST.
     NoPort = "no_port", Drop;
+    /// Its connection is not known, and proven ones have every entry of the flow table that it could
+    /// have.
+    TableFull = "table_full", Drop;
     /// An ICMP error about a packet of a flow, whose TTL ends here or that cannot be sent on: no
     /// error is told of an error.
     IcmpLost = "icmp_lost", Drop;

@@ -26,20 +26,38 @@ macro_rules! steps {
 steps! {
     /// Finds the headers of what is not a plain TCP packet.
     Sort = "sort";
-    /// TCP over IPv4, with tags or as a first fragment.
+    /// TCP over IPv4, in whatever state its connection is.
     Tcp4 = "tcp4";
     /// TCP over IPv6.
     Tcp6 = "tcp6";
-    /// A TCP packet without a connection, over IPv4.
+    /// TCP over IPv4 that may answer to the port of a translated address.
+    Paired4 = "paired4";
+    /// TCP over IPv6 that may answer to the port of a translated address.
+    Paired6 = "paired6";
+    /// A TCP packet to a service without a connection, over IPv4.
     Admit4 = "admit4";
-    /// A TCP packet without a connection, over IPv6.
+    /// A TCP packet to a service without a connection, over IPv6.
     Admit6 = "admit6";
+    /// A TCP packet of a connection that a node has opened itself, over IPv4.
+    Outbound4 = "outbound4";
+    /// A TCP packet of a connection that a node has opened itself, over IPv6.
+    Outbound6 = "outbound6";
+    /// A TCP packet by which a node opens a connection itself, over IPv4.
+    Open4 = "open4";
+    /// A TCP packet by which a node opens a connection itself, over IPv6.
+    Open6 = "open6";
+    /// A TCP packet over IPv4 whose way is found.
+    Send4 = "send4";
     /// A TCP packet over IPv6 whose way is found.
     Send6 = "send6";
     /// An ICMP error about a packet of ours.
     Icmp4 = "icmp4";
     /// An ICMPv6 error about a packet of ours.
     Icmp6 = "icmp6";
+    /// An ICMP error about a packet whose way is found.
+    Translate4 = "translate4";
+    /// An ICMPv6 error about a packet whose way is found.
+    Translate6 = "translate6";
     /// A later fragment of an IPv4 packet.
     Later4 = "later4";
     /// A later fragment of an IPv6 packet.

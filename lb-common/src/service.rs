@@ -84,32 +84,34 @@ pub struct Service {
 pub struct Backend {
     /// Where it listens.
     pub address: Ip,
+    /// Its service's VIP.
+    pub vip: Ip,
     /// Where it listens.
     pub port: Port,
-    /// Not 0: it takes new connections.
-    pub available: u8,
-    pad: u8,
+    /// Its service's VIP's port.
+    pub vip_port: Port,
     /// The number of its service.
     pub service: u32,
+    /// Not 0: it takes new connections.
+    pub available: u32,
     /// How many of `pairs` are used; 0: clients' addresses are kept.
     pub pair_count: u32,
     /// The pairs from which new connections leave to it (see [`crate::snat`]).
     pub pairs: [u16; MAX_SNAT_ADDRESSES],
-    rest: u32,
 }
 
 impl Backend {
-    /// A backend of the service with number `service`.
-    pub const fn new(address: Ip, port: Port, service: u32, available: bool) -> Self {
+    /// A backend that listens on `listener`, of the service with number `service` and this `vip`.
+    pub const fn new(listener: Endpoint, vip: Endpoint, service: u32, available: bool) -> Self {
         Self {
-            address,
-            port,
-            available: available as u8,
-            pad: 0,
+            address: listener.address,
+            vip: vip.address,
+            port: listener.port.port(),
+            vip_port: vip.port.port(),
             service,
+            available: available as u32,
             pair_count: 0,
             pairs: [0; MAX_SNAT_ADDRESSES],
-            rest: 0,
         }
     }
 
@@ -124,38 +126,6 @@ impl Backend {
         }
         self
     }
-}
-
-/// One service that a backend's address and port serves.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Return {
-    /// The VIP.
-    pub vip: Ip,
-    /// The VIP's port.
-    pub port: Port,
-    pad: [u8; 2],
-    /// The backend's slot in that service.
-    pub slot: u32,
-}
-
-impl Return {
-    /// The way back through `vip:port` for the backend in `slot`.
-    pub const fn new(vip: Ip, port: Port, slot: u32) -> Self {
-        Self { vip, port, pad: [0; 2], slot }
-    }
-}
-
-/// All services that a backend's address and port serves, found by its [`Endpoint`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Returns {
-    /// How many of `services` are used.
-    pub len: u32,
-    /// Not 0: packets to it may leave from the port of a pair (see [`crate::snat`]).
-    pub pairs: u32,
-    /// The services.
-    pub services: [Return; MAX_SERVICES_PER_BACKEND],
 }
 
 #[cfg(test)]

@@ -193,8 +193,8 @@ impl Holder for Ip {
     }
 }
 
-/// A connection's translated source.
-#[repr(C)]
+/// A connection's translated source. Aligned as the machine word as which it is moved, as [`Ip4`].
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Snat {
     /// The pair whose port it has; 0: its source is not translated.

@@ -1,6 +1,5 @@
-//! Admits a packet that no entry decides: chooses a backend, and a port to leave from.
+//! Admits a packet to a service that no entry decides: chooses a backend, and a port to leave from.
 
-use aya_ebpf::programs::XdpContext;
 use lb_common::{
     Address as _, Endpoint, Flow, FlowKey, MAGLEV_SIZE, MaglevWord, NO_BACKEND, Outcome, Snat,
     track::{Segment, flag},
@@ -9,32 +8,26 @@ use lb_common::{
 use crate::{
     count,
     family::Family,
-    find::{self, Direction, Node, Target},
-    flows, maps,
-    parse::TcpPacket,
+    flows::{self, Table},
+    maps,
     snat::{self, Among},
-    transmit,
     visit::Visit,
 };
 
-/// The connection of a packet that has none so far; else what becomes of it.
+/// The connection to a service of a packet that has none so far; nothing where it is for no service;
+/// else what becomes of it.
 #[inline(always)]
 pub fn connection<F: Family>(
-    ctx: &XdpContext,
-    packet: &TcpPacket<F>,
     key: &FlowKey<F::Address>,
+    segment: &Segment,
     visit: &mut Visit,
-) -> Result<Flow, Outcome> {
-    let segment = packet.segment();
+) -> Result<Option<Flow>, Outcome> {
     // SAFETY: the entry is read at once, before any map is written.
-    match unsafe { maps::SERVICES.get(Endpoint::new(key.vip.to_ip(), key.vip_port)) } {
-        Some(service) => {
-            visit.service = service.id;
-            visit.speaker = key.vip.to_ip();
-            balance::<F>(key, &segment, service.id)
-        }
-        None => outbound(ctx, packet, key, &segment, visit),
-    }
+    let service = unsafe { maps::SERVICES.get(Endpoint::new(key.vip.to_ip(), key.vip_port)) };
+    let Some(service) = service else { return Ok(None) };
+    visit.service = service.id;
+    visit.speaker = key.vip.to_ip();
+    balance::<F>(key, segment, service.id).map(Some)
 }
 
 /// A connection to a service.
@@ -87,7 +80,7 @@ fn balance<F: Family>(
     }
     .leaving_from(snat);
     if !segment.has(flag::RST) {
-        flows::open::<F>(key, &flow);
+        open::<F::Table, F>(key, &flow)?;
     }
     if segment.opens() {
         count::opened(slot);
@@ -95,45 +88,12 @@ fn balance<F: Family>(
     Ok(flow)
 }
 
-/// A connection that a node opens or has opened itself. What is for this host or for another node
-/// passes.
+/// Notes a new connection; without an entry its answers would not be known.
 #[inline(always)]
-fn outbound<F: Family>(
-    ctx: &XdpContext,
-    packet: &TcpPacket<F>,
-    key: &FlowKey<F::Address>,
-    segment: &Segment,
-    visit: &mut Visit,
-) -> Result<Flow, Outcome> {
-    let Node { pair, slot, opens } = find::node::<F>(key.client).ok_or(Outcome::NotOurs)?;
-    if let Some(entry) = flows::of_client::<F>(key, segment) {
-        let flow = entry.flow();
-        if !flows::note::<F>(key, &entry, &flow, segment, Direction::Forward) {
-            return Err(Outcome::NoPort);
-        }
-        return if segment.absurd() { Err(Outcome::BadFlags) } else { Ok(flow) };
+pub fn open<T: Table, F: Family>(key: &FlowKey<F::Address>, flow: &Flow) -> Result<(), Outcome> {
+    if flows::open::<T, F>(key, flow).is_nowhere() {
+        count::refused(flow.backend);
+        return Err(Outcome::TableFull);
     }
-    // SAFETY: the entry is read at once, before any map is written.
-    let other = unsafe { maps::ADDRESSES.get(key.vip.to_ip()) };
-    if !opens || !segment.opens() || other.is_some_and(|role| role.ours != 0 || role.is_node()) {
-        return Err(Outcome::NotOurs);
-    }
-    let address = snat::address(pair).ok_or(Outcome::Inconsistent)?;
-    let target = Target::<F> {
-        direction: Direction::Forward,
-        slot,
-        source: (F::Address::from_ip(address), key.client_port),
-        destination: (key.vip, key.vip_port),
-    };
-    if !transmit::leads_on(ctx, &packet.packet, &target) {
-        return Err(Outcome::NotOurs);
-    }
-    let backend = maps::BACKENDS.get(slot).ok_or(Outcome::Inconsistent)?;
-    visit.service = backend.service;
-    visit.speaker = address;
-    let snat = snat::claim::<F>(Among::Pair(pair), key, 0).ok_or(Outcome::NoPort)?;
-    let flow = Flow::opening(slot, segment.seq, flows::now()).leaving_from(snat);
-    flows::open::<F>(key, &flow);
-    count::opened(slot);
-    Ok(flow)
+    Ok(())
 }

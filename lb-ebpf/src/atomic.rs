@@ -3,6 +3,30 @@
 //! `core`'s atomics do not exist for this target; the instructions do (Linux 5.12, `-Ctarget-cpu=v3`;
 //! Documentation/bpf/standardization/instruction-set.rst, "Atomic operations").
 
+/// The same number, of which the compiler knows nothing from here on.
+#[inline(always)]
+pub fn opaque(number: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: it changes nothing. (Without an instruction the kernel refuses the line numbers.)
+        unsafe { core::arch::asm!("{0} += 0", inout(reg) number, options(nomem, nostack)) };
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    number
+}
+
+/// The same number, of which the verifier knows nothing from here on: what it has walked with one
+/// number it does not walk again with others.
+#[inline(always)]
+pub fn forgotten(number: u64) -> u64 {
+    /// The daemon may write the map in which it is, for all that the verifier knows.
+    static mut ZERO: u64 = 0;
+    // SAFETY: nobody writes it.
+    number ^ unsafe { (&raw const ZERO).read_volatile() }
+}
+
 /// Puts `new` in the place of `old`; what was there, `old` where it worked.
 ///
 /// # Safety

@@ -9,7 +9,7 @@ use lb_common::{Address as _, Outcome, Port, checksum::Delta};
 
 use crate::{
     family::Family,
-    find::{self, Found, Target},
+    find::{self, Found, Target, Track},
     layout::Layout,
     lookup::Peeking,
     parse::Packet,
@@ -76,31 +76,42 @@ impl<F: Family> ErrorPacket<F> {
         })
     }
 
-    /// Finds the error's way by the flow of the packet that it is about; else what becomes of it.
+    /// Finds the flow of the packet that the error is about, and where an answer to that packet would
+    /// go; else what becomes of the error.
     #[inline(always)]
-    pub fn target(&self, visit: &mut Visit) -> Result<(Target<F>, Target<F>), Outcome> {
+    pub fn answer(&self, visit: &mut Visit, target: &mut Target<F>) -> Result<(), Outcome> {
         // SAFETY: see the type.
         let (from, to, [source, destination]) =
             unsafe { (F::source(self.quoted), F::destination(self.quoted), *self.ports) };
-        let answers = (to, Port::from_be_bytes(destination));
-        let answered = (from, Port::from_be_bytes(source));
         if self.packet.destination() != from {
             // An error goes to whom the packet came from.
             return Err(Outcome::NotOurs);
         }
-        let Found::Target(inner) = find::target::<F>(answers, answered, &Peeking, visit)? else {
-            return Err(Outcome::NotOurs);
-        };
+        let answers = (to, Port::from_be_bytes(destination));
+        let answered = (from, Port::from_be_bytes(source));
+        for look in [find::paired, find::target, find::opened] {
+            if look(answers, answered, &Peeking, visit, target)? == Found::Target {
+                return Ok(());
+            }
+        }
+        Err(Outcome::NotOurs)
+    }
+
+    /// The target of the error itself, where that of an answer is `inner`.
+    #[inline(always)]
+    pub fn outer(&self, inner: &Target<F>) -> Target<F> {
+        // SAFETY: see the type.
+        let answers = unsafe { F::destination(self.quoted) };
         let nowhere = Port::new(0);
-        let speaker =
-            if inner.source.0 == answers.0 { self.packet.source() } else { inner.source.0 };
-        let outer = Target {
-            direction: inner.direction,
-            slot: inner.slot,
-            source: (speaker, nowhere),
-            destination: (inner.destination.0, nowhere),
-        };
-        Ok((inner, outer))
+        Target {
+            source: if inner.source == answers { self.packet.source() } else { inner.source },
+            destination: inner.destination,
+            source_port: nowhere,
+            destination_port: nowhere,
+            // It may take another way than what it is about.
+            track: Track::NONE,
+            ..*inner
+        }
     }
 
     /// Asks for the way of the error as it will be; no error is told of one.
@@ -120,11 +131,12 @@ impl<F: Family> ErrorPacket<F> {
     /// Gives the error and what it quotes their new ends.
     #[inline(always)]
     pub fn translate(&self, inner: &Target<F>, outer: &Target<F>) {
-        let (from, to) = (inner.destination, inner.source);
+        let from = (inner.destination, inner.destination_port);
+        let to = (inner.source, inner.source_port);
         let mut delta = Delta::NONE;
         if F::ICMP_COVERS_ADDRESSES {
-            delta = self.packet.source().replace(outer.source.0, delta);
-            delta = self.packet.destination().replace(outer.destination.0, delta);
+            delta = self.packet.source().replace(outer.source, delta);
+            delta = self.packet.destination().replace(outer.destination, delta);
         }
         // SAFETY: see the type; the parts do not overlap, and nothing else refers to them.
         unsafe {

@@ -3,13 +3,18 @@
 mod v4;
 mod v6;
 
-use aya_ebpf::{bindings::bpf_fib_lookup as FibLookup, programs::XdpContext};
-use lb_common::{Address, FRAGMENT_CAPACITY, FlowKey, Holder, Outcome, Step, checksum::Delta};
+use aya_ebpf::{
+    bindings::bpf_fib_lookup as FibLookup, btf_maps::PerCpuArray, programs::XdpContext,
+};
+use lb_common::{Address, FRAGMENT_CAPACITY, Holder, Outcome, Step, checksum::Delta};
 
 pub use v4::V4;
 pub use v6::V6;
 
-use crate::{find::Target, flows::Table, fragment::Ways, parse::TcpPacket, visit::Visit};
+use crate::{
+    find::Target, flows::Table, fragment::Ways, parse::TcpPacket, pending::FoundTarget,
+    visit::Visit,
+};
 
 /// A version of IP.
 ///
@@ -23,6 +28,8 @@ pub trait Family: Sized + 'static {
     type Address: Address + Holder;
     /// Its header's fixed part.
     type Header;
+    /// The table of its services' flows.
+    type Table: Table<Address = Self::Address>;
 
     /// The fixed part's length.
     const HEADER: usize;
@@ -30,8 +37,20 @@ pub trait Family: Sized + 'static {
     const AF: u8;
     /// The IP protocol number of its ICMP.
     const ICMP: u8;
-    /// The program that admits new connections.
+    /// The program that knows all states of a service's connections.
+    const TCP: Step;
+    /// The program that finds whose port of a pair a packet answers to.
+    const PAIRED: Step;
+    /// The program that admits new connections to services.
     const ADMIT: Step;
+    /// The program that knows the connections that nodes have opened.
+    const OUTBOUND: Step;
+    /// The program that admits new ones.
+    const OPEN: Step;
+    /// The program that sends packets whose target is found.
+    const SEND: Step;
+    /// The program that translates ICMP errors whose target is found.
+    const TRANSLATE: Step;
     /// The program that answers senders.
     const ANSWER: Step;
 
@@ -67,7 +86,11 @@ pub trait Family: Sized + 'static {
         delta: Delta,
     ) -> Delta;
 
-    /// Sends a packet whose target is found, or has another program do that.
+    /// The same address, in registers: from memory to memory the compiler would move it by words that
+    /// are not aligned, which the kernel does not take on the stack.
+    fn moved(address: &Self::Address) -> Self::Address;
+
+    /// Sends a packet whose target is found, or has [`Family::SEND`] do that.
     fn send(
         ctx: &XdpContext,
         packet: &TcpPacket<Self>,
@@ -75,7 +98,7 @@ pub trait Family: Sized + 'static {
         visit: &mut Visit,
     ) -> Result<Outcome, Outcome>;
 
-    fn proven() -> impl Table<FlowKey<Self::Address>>;
-    fn unproven() -> impl Table<FlowKey<Self::Address>>;
+    /// Where targets are left for [`Family::SEND`] and [`Family::TRANSLATE`].
+    fn found() -> &'static PerCpuArray<FoundTarget<Self>, 1>;
     fn fragments() -> Ways<Self::Address, { FRAGMENT_CAPACITY as usize }>;
 }

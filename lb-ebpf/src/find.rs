@@ -1,14 +1,16 @@
 //! Finds the connection of a packet, and with it where the packet goes.
 
 use lb_common::{
-    Address as _, Endpoint, Flow, FlowKey, Outcome, PairKey, Port, PortRoles, Returns,
+    Address as _, Backend, FlowKey, Outcome, PairKey, Port, PortRoles, Snat, table::Life,
 };
 
 use crate::{
+    atomic::forgotten,
     family::Family,
-    flows::{Entry, Origin},
+    flows::{self, Hit, Origin, Place, Table, Wide},
     lookup::Lookup,
-    maps, snat,
+    maps,
+    snat::{self, LeaseHolder},
     visit::Visit,
 };
 
@@ -18,14 +20,49 @@ pub type End<F> = (<F as Family>::Address, Port);
 /// Where a packet goes, and as whose.
 #[repr(C)]
 pub struct Target<F: Family> {
+    /// What replaces the source.
+    pub source: F::Address,
+    /// What replaces the destination.
+    pub destination: F::Address,
+    pub source_port: Port,
+    pub destination_port: Port,
     /// The direction.
     pub direction: Direction,
     /// The backend's slot.
     pub slot: u32,
-    /// What replaces the source.
-    pub source: End<F>,
-    /// What replaces the destination.
-    pub destination: End<F>,
+    /// Where its flow notes the next hop.
+    pub track: Track,
+}
+
+/// A flow, for its next hops.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Track {
+    pub place: Place,
+    /// The tick in which it was looked at.
+    pub now: u32,
+    pub life: Life,
+}
+
+impl Track {
+    /// Of a packet whose next hop is not noted.
+    pub const NONE: Self = Self { place: Place::NOWHERE, now: 0, life: Life::from_bits(0) };
+}
+
+impl<F: Family> Target<F> {
+    /// None yet.
+    #[inline(always)]
+    pub fn unknown() -> Self {
+        Self {
+            source: F::Address::default(),
+            destination: F::Address::default(),
+            source_port: Port::new(0),
+            destination_port: Port::new(0),
+            direction: Direction::Forward,
+            slot: 0,
+            track: Track::NONE,
+        }
+    }
 }
 
 impl<F: Family> Clone for Target<F> {
@@ -47,20 +84,14 @@ pub enum Direction {
 }
 
 /// What is known of a packet.
-pub enum Found<F: Family> {
-    /// It is of a connection.
-    Target(Target<F>),
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It is of a connection, and its target is written.
+    Target,
     /// It is of none, and may begin one.
     New,
     /// It is of none.
     Nothing,
-}
-
-/// A connection that a packet is of. Its key is beside it: what is moved about is copied on the
-/// stack, which has no room for a second IPv6 key.
-pub struct Hit {
-    pub entry: Entry,
-    pub direction: Direction,
 }
 
 /// A node whose own connections are translated.
@@ -83,29 +114,161 @@ pub fn node<F: Family>(address: F::Address) -> Option<Node> {
     (role.outbound != 0).then_some(Node { pair: role.outbound, slot: role.slot, opens })
 }
 
-/// What is known of a packet between these ends; an outcome where that contradicts itself.
+/// What is known of a packet between these ends, and its target, but for answers to the port of a pair (see
+/// [`paired`]); an outcome where that contradicts itself.
 #[inline(always)]
 pub fn target<F: Family>(
     source: End<F>,
     destination: End<F>,
     lookup: &impl Lookup<F>,
     visit: &mut Visit,
-) -> Result<Found<F>, Outcome> {
+    target: &mut Target<F>,
+) -> Result<Found, Outcome> {
     let mut key = FlowKey::tcp(source.0, source.1, destination.0, destination.1);
-    let hit = match find(source, destination, lookup, &mut key) {
-        Ok(hit) => hit,
+    let (place, direction) = match find(source, destination, lookup, &mut key) {
+        Ok(found) => found,
         Err(Missing::New) => return Ok(Found::New),
         Err(Missing::Nothing) => return Ok(Found::Nothing),
     };
-    let flow = hit.entry.flow();
-    if !lookup.note(&key, &hit, &flow) {
+    let (place, mut hit) = (place.forgotten(), Hit::NONE);
+    let there = match direction {
+        Direction::Forward => flows::look_at::<F::Table, F>(place, &key, &mut hit),
+        Direction::Return => {
+            flows::look_from::<F::Table, F>(place, &key, &Origin::backend(source), &mut hit)
+        }
+    };
+    if !there {
+        // Its entry has been given away since.
+        return Ok(Found::Nothing);
+    }
+    if direction == Direction::Return {
+        key.vip = F::Address::from_ip(hit.backend().vip);
+        key.vip_port = hit.backend().vip_port;
+    }
+    if !lookup.note::<F::Table>(&key, &mut hit, direction) {
         return Err(Outcome::NoPort);
     }
-    let target = match hit.direction {
-        Direction::Forward => forward(&key, &flow, visit)?,
-        Direction::Return => backward(&key, &flow, destination.0, visit)?,
+    *target = target_of(&key, &hit, direction, destination.0, visit);
+    Ok(Found::Target)
+}
+
+/// What is known of a packet between these ends that may answer to the port of a pair.
+#[inline(always)]
+pub fn paired<F: Family>(
+    source: End<F>,
+    destination: End<F>,
+    lookup: &impl Lookup<F>,
+    visit: &mut Visit,
+    target: &mut Target<F>,
+) -> Result<Found, Outcome> {
+    let is_paired = Roles::of(source.1).has(PortRoles::is_paired);
+    if !is_paired && !Roles::of(destination.1).has(PortRoles::is_outbound) {
+        return Ok(Found::Nothing);
+    }
+    let Some((pair, holder)) = holder::<F>(source, destination, is_paired) else {
+        return Ok(Found::Nothing);
     };
-    Ok(Found::Target(target))
+    let origin = Origin::pair(pair, destination.1);
+    let mut key = FlowKey::tcp(holder.client, holder.client_port, source.0, source.1);
+    if holder.service == 0 {
+        return answered::<Wide<true>, F>(&key, &origin, destination.0, lookup, visit, target);
+    }
+    let Some(vip) = maps::VIPS.get(holder.service) else { return Ok(Found::Nothing) };
+    (key.vip, key.vip_port) = (F::Address::from_ip(vip.address), vip.port.port());
+    answered::<F::Table, F>(&key, &origin, destination.0, lookup, visit, target)
+}
+
+/// What is known of a packet between these ends that may come from a node, of a connection that it
+/// opened itself.
+#[inline(always)]
+pub fn opened<F: Family>(
+    source: End<F>,
+    destination: End<F>,
+    lookup: &impl Lookup<F>,
+    visit: &mut Visit,
+    target: &mut Target<F>,
+) -> Result<Found, Outcome> {
+    if !Roles::of(source.1).has(PortRoles::is_outbound) || node::<F>(source.0).is_none() {
+        return Ok(Found::Nothing);
+    }
+    let key = FlowKey::tcp(source.0, source.1, destination.0, destination.1);
+    let place = lookup.of_client::<Wide<true>>(&key);
+    let mut hit = Hit::NONE;
+    if !flows::look_at::<Wide<true>, F>(place, &key, &mut hit) {
+        return Ok(Found::Nothing);
+    }
+    if !lookup.note::<Wide<true>>(&key, &mut hit, Direction::Forward) {
+        return Err(Outcome::NoPort);
+    }
+    *target = target_of(&key, &hit, Direction::Forward, destination.0, visit);
+    Ok(Found::Target)
+}
+
+/// Whether a packet between these ports may answer to the port of a pair.
+#[inline(always)]
+pub fn may_be_paired(source: Port, destination: Port) -> bool {
+    Roles::of(source).has(PortRoles::is_paired)
+        || Roles::of(destination).has(PortRoles::is_outbound)
+}
+
+#[inline(always)]
+fn answered<T: Table, F: Family>(
+    key: &FlowKey<F::Address>,
+    origin: &Origin<F>,
+    asked: F::Address,
+    lookup: &impl Lookup<F>,
+    visit: &mut Visit,
+    target: &mut Target<F>,
+) -> Result<Found, Outcome> {
+    let place = lookup.of_far_end::<T>(key, origin);
+    let mut hit = Hit::NONE;
+    if !flows::look_from::<T, F>(place, key, origin, &mut hit) {
+        return Ok(Found::Nothing);
+    }
+    if !lookup.note::<T>(key, &mut hit, Direction::Return) {
+        return Err(Outcome::NoPort);
+    }
+    *target = target_of(key, &hit, Direction::Return, asked, visit);
+    Ok(Found::Target)
+}
+
+/// Who has the port of a pair that a packet is for, and the pair.
+#[inline(always)]
+fn holder<F: Family>(
+    source: End<F>,
+    destination: End<F>,
+    is_paired: bool,
+) -> Option<(u16, LeaseHolder<F::Address>)> {
+    let address = destination.0.to_ip();
+    let mut pair = 0;
+    if forgotten(is_paired.into()) != 0 {
+        pair = snat::pair(PairKey::new(address, source.0.to_ip(), source.1));
+    }
+    if pair == 0 {
+        pair = snat::pair(PairKey::outbound(address));
+    }
+    let pair = forgotten(pair.into()) as u16;
+    if pair == 0 {
+        return None;
+    }
+    Some((pair, snat::holder::<F>(pair, destination.1, source)?))
+}
+
+/// The target of a packet of a flow, that was sent to `asked`.
+#[inline(always)]
+pub fn target_of<F: Family>(
+    key: &FlowKey<F::Address>,
+    hit: &Hit,
+    direction: Direction,
+    asked: F::Address,
+    visit: &mut Visit,
+) -> Target<F> {
+    let mut target = match direction {
+        Direction::Forward => forward(key, (hit.slot, hit.backend(), hit.snat), visit),
+        Direction::Return => backward(key, hit, asked, visit),
+    };
+    target.track = Track { place: hit.place, now: hit.now, life: hit.life };
+    target
 }
 
 /// What a packet without a connection may be.
@@ -114,7 +277,7 @@ enum Missing {
     Nothing,
 }
 
-/// The connection of a packet, and its key; else what it may be instead. At first the key is the
+/// Where the connection of a packet is, and its key; else what it may be instead. At first the key is the
 /// one of a packet from the client's side.
 #[inline(always)]
 fn find<F: Family>(
@@ -122,164 +285,95 @@ fn find<F: Family>(
     destination: End<F>,
     lookup: &impl Lookup<F>,
     key: &mut FlowKey<F::Address>,
-) -> Result<Hit, Missing> {
+) -> Result<(Place, Direction), Missing> {
     let (of_source, of_destination) = (Roles::of(source.1), Roles::of(destination.1));
-    let answers_as_backend = of_source.has(PortRoles::is_backend);
-    if answers_as_backend || of_destination.has(PortRoles::is_outbound) {
-        if let Some(entry) = answered(source, destination, answers_as_backend, lookup, key) {
-            return Ok(Hit { entry, direction: Direction::Return });
+    if of_source.has(PortRoles::is_backend) {
+        *key = FlowKey::tcp(destination.0, destination.1, source.0, source.1);
+        let place = lookup.of_far_end::<F::Table>(key, &Origin::backend(source));
+        if !place.is_nowhere() {
+            return Ok((place, Direction::Return));
         }
         *key = FlowKey::tcp(source.0, source.1, destination.0, destination.1);
     }
     let mut missing = Missing::Nothing;
     if of_destination.has(PortRoles::is_service) {
-        if let Some(entry) = lookup.of_client(key) {
-            return Ok(Hit { entry, direction: Direction::Forward });
+        let place = lookup.of_client::<F::Table>(key);
+        if !place.is_nowhere() {
+            return Ok((place, Direction::Forward));
         }
-        // SAFETY: the entry is not read.
-        if unsafe { maps::SERVICES.get(Endpoint::new(key.vip.to_ip(), key.vip_port)) }.is_some() {
-            missing = Missing::New;
-        }
+        // Whether there is such a service is asked where new connections are admitted.
+        missing = Missing::New;
     }
     if of_source.has(PortRoles::is_outbound) && node::<F>(source.0).is_some() {
-        if let Some(entry) = lookup.of_node(key) {
-            return Ok(Hit { entry, direction: Direction::Forward });
-        }
         missing = Missing::New;
     }
     Err(missing)
 }
 
 /// A port and what it can belong to.
-struct Roles(Port, Option<&'static PortRoles>);
+pub struct Roles(Port, Option<&'static PortRoles>);
 
 impl Roles {
     #[inline(always)]
-    fn of(port: Port) -> Self {
+    pub fn of(port: Port) -> Self {
         Self(port, maps::PORT_ROLES.get(PortRoles::word(port)))
     }
 
     #[inline(always)]
-    fn has(&self, role: fn(&PortRoles, Port) -> bool) -> bool {
+    pub fn has(&self, role: fn(&PortRoles, Port) -> bool) -> bool {
         self.1.is_some_and(|roles| role(roles, self.0))
     }
 }
 
-/// The target of a packet from the client's side of a connection.
+/// The target of a packet from the client's side of a connection, which is given by its backend and
+/// by where it leaves from.
 #[inline(always)]
 pub fn forward<F: Family>(
     key: &FlowKey<F::Address>,
-    flow: &Flow,
+    (slot, backend, snat): (u32, &Backend, Snat),
     visit: &mut Visit,
-) -> Result<Target<F>, Outcome> {
-    let backend = maps::BACKENDS.get(flow.backend).ok_or(Outcome::Inconsistent)?;
+) -> Target<F> {
     visit.service = backend.service;
-    visit.speaker = key.vip.to_ip();
+    visit.speaker = F::moved(&key.vip).to_ip();
     let mut target = Target {
+        source: F::moved(&key.client),
+        destination: F::Address::from_ip(backend.address),
+        source_port: key.client_port,
+        destination_port: backend.port,
         direction: Direction::Forward,
-        slot: flow.backend,
-        source: (key.client, key.client_port),
-        destination: (F::Address::from_ip(backend.address), backend.port),
+        slot,
+        track: Track::NONE,
     };
-    if flow.snat.is_some() {
-        let address = snat::address(flow.snat.pair).ok_or(Outcome::Inconsistent)?;
-        target.source = (F::Address::from_ip(address), flow.snat.port);
-        if flow.snat.is_outbound() {
-            target.destination = (key.vip, key.vip_port);
+    if snat.is_some() {
+        let address = snat::address(snat.pair);
+        target.source = F::Address::from_ip(address);
+        target.source_port = snat.port;
+        if snat.is_outbound() {
+            target.destination = F::moved(&key.vip);
+            target.destination_port = key.vip_port;
             visit.speaker = address;
         }
     }
-    Ok(target)
+    target
 }
 
 /// The target of a packet from the backend's side of a connection, that was sent to `asked`.
 #[inline(always)]
 fn backward<F: Family>(
     key: &FlowKey<F::Address>,
-    flow: &Flow,
+    hit: &Hit,
     asked: F::Address,
     visit: &mut Visit,
-) -> Result<Target<F>, Outcome> {
-    let backend = maps::BACKENDS.get(flow.backend).ok_or(Outcome::Inconsistent)?;
-    visit.service = backend.service;
-    visit.speaker = if flow.snat.is_some() { asked } else { key.vip }.to_ip();
-    Ok(Target {
+) -> Target<F> {
+    visit.service = hit.backend().service;
+    visit.speaker = if hit.snat.is_some() { asked } else { F::moved(&key.vip) }.to_ip();
+    Target {
         direction: Direction::Return,
-        slot: flow.backend,
-        source: (key.vip, key.vip_port),
-        destination: (key.client, key.client_port),
-    })
-}
-
-/// The connection that a packet answers: looked for by the port of a pair, then by each service of
-/// the backend that sent it.
-#[inline(always)]
-fn answered<F: Family>(
-    source: End<F>,
-    destination: End<F>,
-    answers_as_backend: bool,
-    lookup: &impl Lookup<F>,
-    key: &mut FlowKey<F::Address>,
-) -> Option<Entry> {
-    let returns = if answers_as_backend {
-        // SAFETY: the entry is read at once, before any map is written.
-        unsafe { maps::RETURNS.get(Endpoint::new(source.0.to_ip(), source.1)) }
-    } else {
-        None
-    };
-    let pair = match returns {
-        Some(returns) if returns.pairs == 0 => 0,
-        Some(_) => snat::pair(PairKey::new(destination.0.to_ip(), source.0.to_ip(), source.1)),
-        None => snat::pair(PairKey::outbound(destination.0.to_ip())),
-    };
-    let services = returns.map_or(0, |returns| returns.len as usize);
-    for candidate in 0..=lb_common::MAX_SERVICES_PER_BACKEND {
-        if candidate > services {
-            break;
-        }
-        let origin = if candidate == 0 {
-            by_pair::<F>(pair, source, destination.1, key)
-        } else {
-            by_service::<F>(returns, candidate - 1, destination, key)
-        };
-        if let Some(origin) = origin
-            && let Some(entry) = lookup.of_backend(key, &origin)
-        {
-            return Some(entry);
-        }
+        slot: hit.slot,
+        source: F::moved(&key.vip),
+        destination: F::moved(&key.client),
+        source_port: key.vip_port,
+        destination_port: key.client_port,
+        track: Track::NONE,
     }
-    None
-}
-
-#[inline(always)]
-fn by_pair<F: Family>(
-    pair: u16,
-    source: End<F>,
-    port: Port,
-    key: &mut FlowKey<F::Address>,
-) -> Option<Origin> {
-    if pair == 0 {
-        return None;
-    }
-    let holder = snat::holder::<F>(pair, port, source)?;
-    (key.client, key.client_port) = (holder.client, holder.client_port);
-    (key.vip, key.vip_port) = source;
-    if holder.service != 0 {
-        let vip = maps::VIPS.get(holder.service)?;
-        (key.vip, key.vip_port) = (F::Address::from_ip(vip.address), vip.port.port());
-    }
-    Some(Origin { pair, port, slot: 0 })
-}
-
-#[inline(always)]
-fn by_service<F: Family>(
-    returns: Option<&Returns>,
-    index: usize,
-    (client, client_port): End<F>,
-    key: &mut FlowKey<F::Address>,
-) -> Option<Origin> {
-    let service = returns?.services.get(index)?;
-    (key.client, key.client_port) = (client, client_port);
-    (key.vip, key.vip_port) = (F::Address::from_ip(service.vip), service.port);
-    Some(Origin { pair: 0, port: client_port, slot: service.slot })
 }

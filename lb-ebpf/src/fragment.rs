@@ -15,7 +15,7 @@ use lb_common::{
 
 use crate::{
     family::Family,
-    find::{Direction, Target},
+    find::{Direction, Target, Track},
     flows, maps,
     parse::Packet,
     visit::Visit,
@@ -64,8 +64,8 @@ pub fn first<F: Family>(packet: &Packet<F>, target: &Target<F>) {
         let identification = packet.layout.identification;
         let key = FragmentKey::new(packet.source(), packet.destination(), identification);
         (&raw mut (*note).key).write(key);
-        (&raw mut (*note).way.source).write(target.source.0);
-        (&raw mut (*note).way.destination).write(target.destination.0);
+        (&raw mut (*note).way.source).write(target.source);
+        (&raw mut (*note).way.destination).write(target.destination);
         (&raw mut (*note).way.slot).write(target.slot as u16);
         (&raw mut (*note).way.returns).write((target.direction == Direction::Return).into());
         // Without an entry (no memory) the later ones are dropped.
@@ -100,7 +100,10 @@ pub fn later<F: Family>(packet: &Packet<F>, visit: &mut Visit) -> Result<Target<
     Ok(Target {
         direction: if way.returns != 0 { Direction::Return } else { Direction::Forward },
         slot,
-        source: (way.source, nowhere),
-        destination: (way.destination, nowhere),
+        source: way.source,
+        destination: way.destination,
+        source_port: nowhere,
+        destination_port: nowhere,
+        track: Track::NONE,
     })
 }

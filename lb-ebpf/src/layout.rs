@@ -23,6 +23,8 @@ pub struct Layout {
     pub fragment: u32,
     /// The fragment's identification, as it stands in the packet.
     pub identification: u32,
+    /// Not 0: it is known to answer to no port of a pair.
+    not_paired: u32,
 }
 
 /// One packet's way through several programs is on one CPU, and not interrupted by another's.
@@ -33,7 +35,14 @@ impl Layout {
     /// Of a packet that is no fragment.
     #[inline(always)]
     pub const fn whole(l3: usize, l4: usize, interface: u32) -> Self {
-        Self { l3: l3 as u32, l4: l4 as u32, interface, fragment: 0, identification: 0 }
+        Self {
+            l3: l3 as u32,
+            l4: l4 as u32,
+            interface,
+            fragment: 0,
+            identification: 0,
+            not_paired: 0,
+        }
     }
 
     /// The same with the header behind the IP header at this offset.
@@ -41,6 +50,19 @@ impl Layout {
     #[must_use]
     pub const fn with_l4(self, l4: usize) -> Self {
         Self { l4: l4 as u32, ..self }
+    }
+
+    /// The same of a packet that answers to no port of a pair.
+    #[inline(always)]
+    #[must_use]
+    pub const fn not_paired(self) -> Self {
+        Self { not_paired: 1, ..self }
+    }
+
+    /// Whether the packet is known to answer to no port of a pair.
+    #[inline(always)]
+    pub const fn is_not_paired(&self) -> bool {
+        self.not_paired != 0
     }
 
     /// The IP header's offset.

@@ -1,24 +1,21 @@
 //! Who asks the flow table, and what is made of what was found.
 
-use lb_common::{Flow, FlowKey, track::Segment};
+use lb_common::{FlowKey, track::Segment};
 
 use crate::{
     family::Family,
-    find::Hit,
-    flows::{self, Entry, Origin},
+    find::Direction,
+    flows::{self, Hit, Origin, Place, Table},
 };
 
 /// Who asks the flow table.
 pub trait Lookup<F: Family> {
-    /// The connection of a packet from the client's side.
-    fn of_client(&self, key: &FlowKey<F::Address>) -> Option<Entry>;
-    /// The connection of a packet from a node that opened it itself, where it is looked for here: a
-    /// packet's own is looked for by the program that admits new ones.
-    fn of_node(&self, key: &FlowKey<F::Address>) -> Option<Entry>;
-    /// The connection of a packet from the backend's side, if it comes from `origin`.
-    fn of_backend(&self, key: &FlowKey<F::Address>, origin: &Origin) -> Option<Entry>;
+    /// Where the connection of a packet from the client's side is.
+    fn of_client<T: Table>(&self, key: &FlowKey<F::Address>) -> Place;
+    /// Where that of a packet to the key's client is, if its answers come from `origin`.
+    fn of_far_end<T: Table>(&self, key: &FlowKey<F::Address>, origin: &Origin<F>) -> Place;
     /// What was found is the packet's; false where it must not go on.
-    fn note(&self, key: &FlowKey<F::Address>, hit: &Hit, flow: &Flow) -> bool;
+    fn note<T: Table>(&self, key: &FlowKey<F::Address>, hit: &mut Hit, way: Direction) -> bool;
 }
 
 /// A packet, which moves its own connection on.
@@ -26,23 +23,18 @@ pub struct Tracking(pub Segment);
 
 impl<F: Family> Lookup<F> for Tracking {
     #[inline(always)]
-    fn of_client(&self, key: &FlowKey<F::Address>) -> Option<Entry> {
-        flows::of_client::<F>(key, &self.0)
+    fn of_client<T: Table>(&self, key: &FlowKey<F::Address>) -> Place {
+        flows::of_client::<T, F>(key, &self.0)
     }
 
     #[inline(always)]
-    fn of_node(&self, _: &FlowKey<F::Address>) -> Option<Entry> {
-        None
+    fn of_far_end<T: Table>(&self, key: &FlowKey<F::Address>, origin: &Origin<F>) -> Place {
+        flows::of_far_end::<T, F>(key, origin, &self.0)
     }
 
     #[inline(always)]
-    fn of_backend(&self, key: &FlowKey<F::Address>, origin: &Origin) -> Option<Entry> {
-        flows::of_backend::<F>(key, origin, &self.0)
-    }
-
-    #[inline(always)]
-    fn note(&self, key: &FlowKey<F::Address>, hit: &Hit, flow: &Flow) -> bool {
-        flows::note::<F>(key, &hit.entry, flow, &self.0, hit.direction)
+    fn note<T: Table>(&self, key: &FlowKey<F::Address>, hit: &mut Hit, way: Direction) -> bool {
+        flows::note::<T, F>(key, hit, &self.0, way)
     }
 }
 
@@ -51,22 +43,17 @@ pub struct Peeking;
 
 impl<F: Family> Lookup<F> for Peeking {
     #[inline(always)]
-    fn of_client(&self, key: &FlowKey<F::Address>) -> Option<Entry> {
-        flows::find_holding::<F>(key)
+    fn of_client<T: Table>(&self, key: &FlowKey<F::Address>) -> Place {
+        flows::find_holding::<T, F>(key)
     }
 
     #[inline(always)]
-    fn of_node(&self, key: &FlowKey<F::Address>) -> Option<Entry> {
-        flows::find_holding::<F>(key)
+    fn of_far_end<T: Table>(&self, key: &FlowKey<F::Address>, origin: &Origin<F>) -> Place {
+        flows::place_from::<T, F>(key, origin)
     }
 
     #[inline(always)]
-    fn of_backend(&self, key: &FlowKey<F::Address>, origin: &Origin) -> Option<Entry> {
-        flows::find_from::<F>(key, origin)
-    }
-
-    #[inline(always)]
-    fn note(&self, _: &FlowKey<F::Address>, _: &Hit, _: &Flow) -> bool {
+    fn note<T: Table>(&self, _: &FlowKey<F::Address>, _: &mut Hit, _: Direction) -> bool {
         true
     }
 }

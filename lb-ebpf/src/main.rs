@@ -26,12 +26,15 @@ mod flows;
 mod fragment;
 mod handoff;
 mod headers;
+mod hops;
 mod layout;
 mod link;
 mod lookup;
 mod maps;
+mod outbound;
 mod parse;
 mod pending;
+mod quick;
 mod rewrite;
 mod snat;
 mod sort;
@@ -57,7 +60,7 @@ fn lb(ctx: XdpContext) -> u32 {
     match sort::common(&ctx) {
         Sorted::Tcp4(layout) => {
             let mut visit = Visit::new();
-            let outcome = ways::tcp::<V4>(&ctx, &layout, &mut visit);
+            let outcome = quick::tcp4(&ctx, &layout, &mut visit);
             conclude::<V4>(&ctx, &layout, &visit, outcome)
         }
         Sorted::Ended(outcome) => end(&Visit::new(), outcome),
@@ -83,18 +86,20 @@ macro_rules! steps { ($($name:ident = $way:ident::<$family:ident>;)+) => { $(
 steps! {
     tcp4 = tcp::<V4>;
     tcp6 = tcp::<V6>;
+    paired4 = paired::<V4>;
+    paired6 = paired::<V6>;
     admit4 = admit::<V4>;
     admit6 = admit::<V6>;
+    outbound4 = outbound::<V4>;
+    outbound6 = outbound::<V6>;
+    open4 = open::<V4>;
+    open6 = open::<V6>;
+    send4 = found::<V4>;
+    send6 = found::<V6>;
     icmp4 = error::<V4>;
     icmp6 = error::<V6>;
-}
-
-#[xdp(frags)]
-fn send6(ctx: XdpContext) -> u32 {
-    let mut visit = Visit::new();
-    let Some(layout) = Layout::take() else { return end(&visit, Outcome::Inconsistent) };
-    let outcome = ways::found(&ctx, &layout, &mut visit);
-    conclude::<V6>(&ctx, &layout, &visit, outcome)
+    translate4 = found_error::<V4>;
+    translate6 = found_error::<V6>;
 }
 
 /// Later fragments have no answer (RFC 1122, section 3.2.2).

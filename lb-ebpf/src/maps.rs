@@ -9,7 +9,7 @@ use aya_ebpf::{
 use lb_common::{
     AddressRole, Backend, BackendCounters, Egress, Endpoint, HANDOFF_RING_BYTES, Ip, LinkKey,
     MAGLEV_WORDS, MAX_ADDRESSES, MAX_BACKENDS, MAX_INTERFACES, MAX_SERVICES, MAX_VLANS, OUTCOMES,
-    PORT_WORDS, PortRoles, Returns, Service, Step,
+    PORT_WORDS, PortRoles, Service, Step,
 };
 
 /// The inner maps of one array may differ in size (`BPF_F_INNER_MAP`, kernel 5.10).
@@ -33,10 +33,6 @@ pub static VIPS: Array<Endpoint, SERVICE_NUMBERS> = Array::new();
 /// What an address is to the balancer: VIP, translated address, node.
 #[btf_map]
 pub static ADDRESSES: HashMap<Ip, AddressRole, { MAX_ADDRESSES as usize }> = HashMap::new();
-
-/// Backend's address and port → the services that it serves.
-#[btf_map]
-pub static RETURNS: HashMap<Endpoint, Returns, { MAX_BACKENDS as usize }> = HashMap::new();
 
 /// Slot → backend.
 #[btf_map]

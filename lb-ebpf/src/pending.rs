@@ -1,11 +1,11 @@
 //! What a program leaves for the next one: for the one that answers a packet's sender, the one that
-//! hands a packet to the kernel, and the one that sends an IPv6 packet.
+//! hands a packet to the kernel, and the one that sends a packet.
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use lb_common::Outcome;
 
 use crate::{
-    family::V6,
+    family::{Family, V4, V6},
     find::{Direction, Target},
     layout::Layout,
     visit::Visit,
@@ -60,31 +60,41 @@ impl Pending {
     }
 }
 
-/// An IPv6 packet whose way is found.
+/// A packet whose target is found.
 #[repr(C)]
-struct Found6 {
+pub struct FoundTarget<F: Family> {
     visit: Visit,
-    target: Target<V6>,
+    target: Target<F>,
 }
 
 #[btf_map]
-static FOUND6: PerCpuArray<Found6, 1> = PerCpuArray::new();
+pub static FOUND4: PerCpuArray<FoundTarget<V4>, 1> = PerCpuArray::new();
 
-/// Leaves an IPv6 packet's target for the program that sends it.
+#[btf_map]
+pub static FOUND6: PerCpuArray<FoundTarget<V6>, 1> = PerCpuArray::new();
+
+/// Leaves a packet's target for the program that sends it.
 #[inline(always)]
-pub fn leave_target(visit: &Visit, target: &Target<V6>) {
-    if let Some(place) = FOUND6.get_ptr_mut(0) {
+pub fn leave_target<F: Family>(visit: &Visit, target: &Target<F>) {
+    if let Some(place) = F::found().get_ptr_mut(0) {
         // SAFETY: as above.
         unsafe {
             (&raw mut (*place).visit).write(*visit);
-            (&raw mut (*place).target).write(*target);
+            let to = &raw mut (*place).target;
+            (&raw mut (*to).direction).write(target.direction);
+            (&raw mut (*to).slot).write(target.slot);
+            (&raw mut (*to).source).write(target.source);
+            (&raw mut (*to).destination).write(target.destination);
+            (&raw mut (*to).source_port).write(target.source_port);
+            (&raw mut (*to).destination_port).write(target.destination_port);
+            (&raw mut (*to).track).write(target.track);
         }
     }
 }
 
 /// The target that the program before left.
 #[inline(always)]
-pub fn take_target() -> Option<(Visit, Target<V6>)> {
+pub fn take_target<F: Family>() -> Option<(Visit, Target<F>)> {
     // SAFETY: as above.
-    FOUND6.get_ptr(0).map(|place| unsafe { ((*place).visit, (*place).target) })
+    F::found().get_ptr(0).map(|place| unsafe { ((*place).visit, (*place).target) })
 }

@@ -13,15 +13,15 @@ use crate::{
 pub fn translate<F: Family>(packet: &TcpPacket<F>, target: &Target<F>) {
     let (source, destination) = (packet.source(), packet.destination());
     // The TCP checksum covers the addresses too, in its pseudo header (RFC 9293, section 3.1).
-    let delta = source.0.replace(target.source.0, Delta::NONE);
-    let delta = destination.0.replace(target.destination.0, delta);
-    let delta = replace_port(source.1, target.source.1, delta);
-    let delta = replace_port(destination.1, target.destination.1, delta);
+    let delta = source.0.replace(target.source, Delta::NONE);
+    let delta = destination.0.replace(target.destination, delta);
+    let delta = replace_port(source.1, target.source_port, delta);
+    let delta = replace_port(destination.1, target.destination_port, delta);
     // SAFETY: the pointer is valid for its header, whose fields have no alignment, and nothing else
     // refers to it.
     let tcp = unsafe { &mut *packet.tcp() };
-    tcp.source = target.source.1.to_be_bytes();
-    tcp.dest = target.destination.1.to_be_bytes();
+    tcp.source = target.source_port.to_be_bytes();
+    tcp.dest = target.destination_port.to_be_bytes();
     tcp.check = delta.apply(u16::from_ne_bytes(tcp.check)).to_ne_bytes();
     addresses(&packet.packet, target);
 }
@@ -31,7 +31,7 @@ pub fn translate<F: Family>(packet: &TcpPacket<F>, target: &Target<F>) {
 pub fn addresses<F: Family>(packet: &Packet<F>, target: &Target<F>) {
     // SAFETY: the packet's pointer is valid for its header, and nothing else refers to it. A TTL of
     // 0 or 1 has been refused before (`transmit::route`).
-    unsafe { F::rewrite(packet.ip, target.source.0, target.destination.0) };
+    unsafe { F::rewrite(packet.ip, target.source, target.destination) };
 }
 
 /// Also replaces a port in a checksum.

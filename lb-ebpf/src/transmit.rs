@@ -12,7 +12,8 @@ use network_types::ip::IpProto;
 use crate::{
     count,
     family::Family,
-    find::{Direction, Target},
+    find::{Direction, Target, Track},
+    flows, hops,
     link::{self, LinkAddresses},
     parse::Packet,
     pending::Pending,
@@ -33,8 +34,16 @@ pub enum Hop {
     Kernel(Outcome),
 }
 
-/// Asks the kernel's routing table for the way of the packet as it will be after its translation;
-/// else what becomes of the packet, untranslated.
+impl Hop {
+    #[inline(always)]
+    fn by<F: Family>(packet: &Packet<F>, interface: u32, addresses: LinkAddresses) -> Self {
+        let egress = if interface == packet.layout.interface { 0 } else { interface };
+        Self::Link { egress, addresses }
+    }
+}
+
+/// The way of the packet as it will be after its translation, as the flow knows it or as the kernel's
+/// routing table says; else what becomes of the packet, untranslated.
 #[inline(always)]
 pub fn route<F: Family>(
     ctx: &XdpContext,
@@ -45,17 +54,31 @@ pub fn route<F: Family>(
     if packet.ttl() <= 1 {
         return Err(Outcome::TtlExceeded);
     }
+    let Track { life, now, .. } = target.track;
+    let known = life.hop(target.direction == Direction::Return);
+    if known != 0
+        && let Some((egress, addresses)) = hops::get(known, now, packet.len)
+    {
+        return Ok(Hop::by(packet, egress, addresses));
+    }
+    ask_kernel(ctx, packet, target, visit)
+}
+
+#[inline(always)]
+fn ask_kernel<F: Family>(
+    ctx: &XdpContext,
+    packet: &Packet<F>,
+    target: &Target<F>,
+    visit: &mut Visit,
+) -> Result<Hop, Outcome> {
     // SAFETY: all of it is integers, for which zero is a value.
     let mut aligned: Aligned = unsafe { core::mem::zeroed() };
     match ask(ctx, packet, target, &mut aligned) {
-        bindings::BPF_FIB_LKUP_RET_SUCCESS => Ok(Hop::Link {
-            egress: if aligned.0.ifindex == packet.layout.interface {
-                0
-            } else {
-                aligned.0.ifindex
-            },
-            addresses: link_addresses(&aligned),
-        }),
+        bindings::BPF_FIB_LKUP_RET_SUCCESS => {
+            remember(target, &aligned);
+            let addresses = LinkAddresses::from_words(link_addresses(&aligned));
+            Ok(Hop::by(packet, aligned.0.ifindex, addresses))
+        }
         bindings::BPF_FIB_LKUP_RET_NO_NEIGH => Ok(Hop::Kernel(Outcome::NoNeighbour)),
         bindings::BPF_FIB_LKUP_RET_FWD_DISABLED | bindings::BPF_FIB_LKUP_RET_UNSUPP_LWT => {
             Ok(Hop::Kernel(Outcome::KernelRoute))
@@ -100,12 +123,12 @@ fn ask<F: Family>(
     // SAFETY: fields of the lookup. Each by itself: where both are zero, the compiler would join
     // them to a word that is not aligned, which the kernel does not take on the stack.
     unsafe {
-        (&raw mut lookup.sport).write_volatile(target.source.1.to_be_word());
-        (&raw mut lookup.dport).write_volatile(target.destination.1.to_be_word());
+        (&raw mut lookup.sport).write_volatile(target.source_port.to_be_word());
+        (&raw mut lookup.dport).write_volatile(target.destination_port.to_be_word());
     }
     lookup.__bindgen_anon_1.tot_len = packet.len as u16;
     lookup.ifindex = packet.layout.interface;
-    F::set_addresses(lookup, target.source.0, target.destination.0);
+    F::set_addresses(lookup, target.source, target.destination);
     // SAFETY: the packet's pointer is valid for its header; the lookup is of the size that is given.
     let answer = unsafe {
         F::describe(packet.ip, lookup);
@@ -115,10 +138,27 @@ fn ask<F: Family>(
 }
 
 #[inline(always)]
-fn link_addresses(answer: &Aligned) -> LinkAddresses {
+fn link_addresses(answer: &Aligned) -> [u32; 3] {
+    let words = (&raw const answer.0.smac).cast::<u32>();
     // SAFETY: `smac` is followed by `dmac`, at an offset that is a multiple of four in a structure
-    // that is aligned.
-    LinkAddresses::from_words(unsafe { *(&raw const answer.0.smac).cast() })
+    // that is aligned. Each word by itself: two joined would not be aligned, which the kernel does
+    // not take on the stack.
+    unsafe { [words.read_volatile(), words.add(1).read_volatile(), words.add(2).read_volatile()] }
+}
+
+/// Keeps the kernel's answer for the flow's next packets.
+#[inline(always)]
+fn remember<F: Family>(target: &Target<F>, answer: &Aligned) {
+    let Track { place, life, .. } = target.track;
+    if place.is_nowhere() {
+        return;
+    }
+    // SAFETY: the kernel has written the MTU over the length, and both are integers.
+    let mtu = unsafe { answer.0.__bindgen_anon_1.mtu_result };
+    let hop = hops::put(answer.0.ifindex, mtu.into(), link_addresses(answer));
+    if hop != 0 {
+        flows::remember(place, life, target.direction, hop);
+    }
 }
 
 /// Sends the translated packet on its way, or hands it to the kernel; `done` is what it comes to in

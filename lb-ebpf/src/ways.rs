@@ -1,16 +1,17 @@
 //! The ways of packets, each from the place where its headers are to its outcome.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::Outcome;
+use lb_common::{Flow, FlowKey, Outcome};
 
 use crate::{
     admit,
     errors::ErrorPacket,
-    family::{Family, V6},
+    family::Family,
     find::{self, Direction, Found, Target},
     fragment,
     layout::Layout,
     lookup::Tracking,
+    maps, outbound,
     parse::{Packet, TcpPacket},
     pending::{self, NO_SLOT},
     rewrite, sort, transmit,
@@ -30,15 +31,45 @@ fn try_tcp<F: Family>(
     visit: &mut Visit,
 ) -> Result<Outcome, Outcome> {
     let packet = TcpPacket::<F>::at(ctx, *layout)?;
+    if !layout.is_not_paired() && find::may_be_paired(packet.source().1, packet.destination().1) {
+        layout.leave();
+        return Err(sort::go_on(ctx, F::PAIRED));
+    }
     let segment = packet.segment();
-    match find::target(packet.source(), packet.destination(), &Tracking(segment), visit)? {
-        Found::Target(_) if segment.absurd() => Err(Outcome::BadFlags),
-        Found::Target(target) => F::send(ctx, &packet, &target, visit),
+    let (from, to, mut target) = (packet.source(), packet.destination(), Target::unknown());
+    match find::target(from, to, &Tracking(segment), visit, &mut target)? {
+        Found::Target if segment.absurd() => Err(Outcome::BadFlags),
+        Found::Target => hand_on(ctx, &packet, &target, visit),
         Found::New => {
             layout.leave();
             Err(sort::go_on(ctx, F::ADMIT))
         }
         Found::Nothing => Err(Outcome::NotOurs),
+    }
+}
+
+/// A TCP packet that may answer to the port of a pair; else it goes on as others do.
+#[inline(always)]
+pub fn paired<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
+    try_paired::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
+}
+
+#[inline(always)]
+fn try_paired<F: Family>(
+    ctx: &XdpContext,
+    layout: &Layout,
+    visit: &mut Visit,
+) -> Result<Outcome, Outcome> {
+    let packet = TcpPacket::<F>::at(ctx, *layout)?;
+    let segment = packet.segment();
+    let (from, to, mut target) = (packet.source(), packet.destination(), Target::unknown());
+    match find::paired(from, to, &Tracking(segment), visit, &mut target)? {
+        Found::Target if segment.absurd() => Err(Outcome::BadFlags),
+        Found::Target => hand_on(ctx, &packet, &target, visit),
+        Found::New | Found::Nothing => {
+            layout.not_paired().leave();
+            Err(sort::go_on(ctx, F::TCP))
+        }
     }
 }
 
@@ -56,23 +87,103 @@ fn try_admit<F: Family>(
 ) -> Result<Outcome, Outcome> {
     let packet = TcpPacket::<F>::at(ctx, *layout)?;
     let key = packet.client_key();
-    let flow = admit::connection(ctx, &packet, &key, visit)?;
-    let target = find::forward(&key, &flow, visit)?;
-    F::send(ctx, &packet, &target, visit)
+    match admit::connection::<F>(&key, &packet.segment(), visit)? {
+        Some(flow) => send_first(ctx, &packet, &key, &flow, visit),
+        None if find::node::<F>(key.client).is_some() => {
+            layout.leave();
+            Err(sort::go_on(ctx, F::OUTBOUND))
+        }
+        None => Err(Outcome::NotOurs),
+    }
 }
 
-/// An IPv6 packet whose target the program before has found.
+/// A TCP packet of a connection that a node has opened itself, or opens.
 #[inline(always)]
-pub fn found(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
-    try_found(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
+pub fn outbound<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
+    try_outbound::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
 }
 
 #[inline(always)]
-fn try_found(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Result<Outcome, Outcome> {
-    let (before, target) = pending::take_target().ok_or(Outcome::Inconsistent)?;
+fn try_outbound<F: Family>(
+    ctx: &XdpContext,
+    layout: &Layout,
+    visit: &mut Visit,
+) -> Result<Outcome, Outcome> {
+    let packet = TcpPacket::<F>::at(ctx, *layout)?;
+    let segment = packet.segment();
+    let (from, to, mut target) = (packet.source(), packet.destination(), Target::unknown());
+    match find::opened(from, to, &Tracking(segment), visit, &mut target)? {
+        Found::Target if segment.absurd() => Err(Outcome::BadFlags),
+        Found::Target => hand_on(ctx, &packet, &target, visit),
+        Found::New | Found::Nothing => {
+            layout.leave();
+            Err(sort::go_on(ctx, F::OPEN))
+        }
+    }
+}
+
+/// A TCP packet of a node that is of no connection.
+#[inline(always)]
+pub fn open<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
+    try_open::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
+}
+
+#[inline(always)]
+fn try_open<F: Family>(
+    ctx: &XdpContext,
+    layout: &Layout,
+    visit: &mut Visit,
+) -> Result<Outcome, Outcome> {
+    let packet = TcpPacket::<F>::at(ctx, *layout)?;
+    let key = packet.client_key();
+    let flow = outbound::connection::<F>(ctx, &packet, &key, visit)?;
+    send_first(ctx, &packet, &key, &flow, visit)
+}
+
+/// Sends the packet with which a flow begins.
+#[inline(always)]
+fn send_first<F: Family>(
+    ctx: &XdpContext,
+    packet: &TcpPacket<F>,
+    key: &FlowKey<F::Address>,
+    flow: &Flow,
+    visit: &mut Visit,
+) -> Result<Outcome, Outcome> {
+    let backend = maps::BACKENDS.get(flow.backend).ok_or(Outcome::Inconsistent)?;
+    let target = find::forward(key, (flow.backend, backend, flow.snat), visit);
+    F::send(ctx, packet, &target, visit)
+}
+
+/// A packet whose target the program before has found.
+#[inline(always)]
+pub fn found<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
+    try_found::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
+}
+
+#[inline(always)]
+fn try_found<F: Family>(
+    ctx: &XdpContext,
+    layout: &Layout,
+    visit: &mut Visit,
+) -> Result<Outcome, Outcome> {
+    let (before, target) = pending::take_target::<F>().ok_or(Outcome::Inconsistent)?;
     *visit = before;
-    let packet = TcpPacket::<V6>::at(ctx, *layout)?;
+    let packet = TcpPacket::<F>::at(ctx, *layout)?;
     send(ctx, &packet, &target, visit)
+}
+
+/// Has another program send a packet where it goes: to find that and to send the packet takes more of
+/// the stack (512 bytes in all) than one has.
+#[inline(always)]
+pub fn hand_on<F: Family>(
+    ctx: &XdpContext,
+    packet: &TcpPacket<F>,
+    target: &Target<F>,
+    visit: &Visit,
+) -> Result<Outcome, Outcome> {
+    packet.packet.layout.leave();
+    pending::leave_target(visit, target);
+    Err(sort::go_on(ctx, F::SEND))
 }
 
 /// Sends a packet where it goes.
@@ -135,7 +246,29 @@ fn try_error<F: Family>(
     visit: &mut Visit,
 ) -> Result<Outcome, Outcome> {
     let error = ErrorPacket::<F>::at(ctx, *layout)?;
-    let (inner, outer) = error.target(visit)?;
+    let mut target = Target::unknown();
+    error.answer(visit, &mut target)?;
+    layout.leave();
+    pending::leave_target(visit, &target);
+    Err(sort::go_on(ctx, F::TRANSLATE))
+}
+
+/// An ICMP error about a packet whose target the program before has found.
+#[inline(always)]
+pub fn found_error<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
+    try_found_error::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
+}
+
+#[inline(always)]
+fn try_found_error<F: Family>(
+    ctx: &XdpContext,
+    layout: &Layout,
+    visit: &mut Visit,
+) -> Result<Outcome, Outcome> {
+    let (before, inner) = pending::take_target::<F>().ok_or(Outcome::Inconsistent)?;
+    *visit = before;
+    let error = ErrorPacket::<F>::at(ctx, *layout)?;
+    let outer = error.outer(&inner);
     let hop = error.route(ctx, &outer, visit)?;
     error.translate(&inner, &outer);
     let (traffic, done) = ((outer.direction, NO_SLOT), Outcome::IcmpTranslated);

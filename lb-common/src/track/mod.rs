@@ -48,6 +48,12 @@ impl Segment {
         self.flags & (flag::SYN | flag::ACK | flag::FIN | flag::RST) == flag::SYN
     }
 
+    /// Whether it neither opens nor ends a connection, nor a half of one.
+    #[inline(always)]
+    pub const fn is_in_the_middle(&self) -> bool {
+        self.flags & (flag::SYN | flag::FIN | flag::RST | flag::ACK) == flag::ACK
+    }
+
     /// Flags that no stack sends: SYN with FIN or RST, FIN with RST, or none of SYN, ACK and RST
     /// (RFC 9293, section 3.10.7; the same ones that the kernel's `tcp_valid_flags` refuses, but
     /// for URG with SYN and ACK, and with RST, net/netfilter/nf_conntrack_proto_tcp.c).
@@ -197,13 +203,21 @@ fn note(acked: &mut u32, fin: &mut u8, expected: u32, segment: &Segment) -> bool
     if segment.has(flag::RST) {
         return near(segment.seq, expected, RST_WINDOW);
     }
+    *acked = acknowledged(*acked, expected, segment);
     if near(segment.seq, expected, WINDOW) {
-        if segment.has(flag::ACK) && near(segment.ack, *acked, WINDOW) {
-            *acked = segment.ack;
-        }
         *fin |= u8::from(segment.has(flag::FIN));
     }
     false
+}
+
+/// The last acknowledgement of one end of a proven flow after its segment, where it was `acked`
+/// before, and the end's next number is the `expected` one.
+#[inline(always)]
+pub const fn acknowledged(acked: u32, expected: u32, segment: &Segment) -> u32 {
+    let believed = near(segment.seq, expected, WINDOW)
+        && segment.has(flag::ACK)
+        && near(segment.ack, acked, WINDOW);
+    if believed { segment.ack } else { acked }
 }
 
 /// A proven flow after one end's segment was noted.

@@ -1,15 +1,18 @@
 //! IPv4.
 
-use aya_ebpf::{bindings::bpf_fib_lookup as FibLookup, programs::XdpContext};
-use lb_common::{Address as _, FRAGMENT_CAPACITY, FlowKey, Ip4, Outcome, Step, checksum::Delta};
+use aya_ebpf::{
+    bindings::bpf_fib_lookup as FibLookup, btf_maps::PerCpuArray, programs::XdpContext,
+};
+use lb_common::{Address as _, FRAGMENT_CAPACITY, Ip4, Outcome, Step, checksum::Delta};
 use network_types::ip::{IpProto, Ipv4Hdr};
 
 use super::Family;
 use crate::{
     find::Target,
-    flows::{self, Table},
+    flows::Narrow,
     fragment::{self, Ways},
     parse::TcpPacket,
+    pending::{self, FoundTarget},
     visit::Visit,
     ways,
 };
@@ -20,11 +23,18 @@ pub struct V4;
 impl Family for V4 {
     type Address = Ip4;
     type Header = Ipv4Hdr;
+    type Table = Narrow;
 
     const HEADER: usize = Ipv4Hdr::LEN;
     const AF: u8 = 2;
     const ICMP: u8 = 1;
+    const TCP: Step = Step::Tcp4;
+    const PAIRED: Step = Step::Paired4;
     const ADMIT: Step = Step::Admit4;
+    const OUTBOUND: Step = Step::Outbound4;
+    const OPEN: Step = Step::Open4;
+    const SEND: Step = Step::Send4;
+    const TRANSLATE: Step = Step::Translate4;
     const ANSWER: Step = Step::Answer4;
 
     #[inline(always)]
@@ -140,6 +150,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn moved(address: &Ip4) -> Ip4 {
+        *address
+    }
+
+    #[inline(always)]
     fn send(
         ctx: &XdpContext,
         packet: &TcpPacket<Self>,
@@ -150,13 +165,8 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn proven() -> impl Table<FlowKey<Ip4>> {
-        &flows::PROVEN
-    }
-
-    #[inline(always)]
-    fn unproven() -> impl Table<FlowKey<Ip4>> {
-        &flows::UNPROVEN
+    fn found() -> &'static PerCpuArray<FoundTarget<Self>, 1> {
+        &pending::FOUND4
     }
 
     #[inline(always)]

@@ -1,17 +1,20 @@
 //! IPv6.
 
-use aya_ebpf::{bindings::bpf_fib_lookup as FibLookup, programs::XdpContext};
-use lb_common::{Address as _, FRAGMENT_CAPACITY, FlowKey, Ip, Outcome, Step, checksum::Delta};
+use aya_ebpf::{
+    bindings::bpf_fib_lookup as FibLookup, btf_maps::PerCpuArray, programs::XdpContext,
+};
+use lb_common::{Address as _, FRAGMENT_CAPACITY, Ip, Outcome, Step, checksum::Delta};
 use network_types::ip::{IpProto, Ipv6Hdr};
 
 use super::Family;
 use crate::{
     find::Target,
-    flows::{self, Table},
+    flows::Wide,
     fragment::{self, Ways},
     parse::TcpPacket,
-    pending, sort,
+    pending::{self, FoundTarget},
     visit::Visit,
+    ways,
 };
 
 /// IPv6 (RFC 8200).
@@ -20,11 +23,18 @@ pub struct V6;
 impl Family for V6 {
     type Address = Ip;
     type Header = Ipv6Hdr;
+    type Table = Wide<false>;
 
     const HEADER: usize = Ipv6Hdr::LEN;
     const AF: u8 = 10;
     const ICMP: u8 = 58;
+    const TCP: Step = Step::Tcp6;
+    const PAIRED: Step = Step::Paired6;
     const ADMIT: Step = Step::Admit6;
+    const OUTBOUND: Step = Step::Outbound6;
+    const OPEN: Step = Step::Open6;
+    const SEND: Step = Step::Send6;
+    const TRANSLATE: Step = Step::Translate6;
     const ANSWER: Step = Step::Answer6;
 
     #[inline(always)]
@@ -124,6 +134,13 @@ impl Family for V6 {
         delta
     }
 
+    #[inline(always)]
+    fn moved(address: &Ip) -> Ip {
+        let halves = (&raw const *address).cast::<u64>();
+        // SAFETY: an address is two such words.
+        Ip::from_be_halves(unsafe { [halves.read_volatile(), halves.add(1).read_volatile()] })
+    }
+
     /// Its keys leave too little of the stack (512 bytes in all) to find and send in one program.
     #[inline(always)]
     fn send(
@@ -132,19 +149,12 @@ impl Family for V6 {
         target: &Target<Self>,
         visit: &mut Visit,
     ) -> Result<Outcome, Outcome> {
-        packet.packet.layout.leave();
-        pending::leave_target(visit, target);
-        Err(sort::go_on(ctx, Step::Send6))
+        ways::hand_on(ctx, packet, target, visit)
     }
 
     #[inline(always)]
-    fn proven() -> impl Table<FlowKey<Ip>> {
-        &flows::PROVEN6
-    }
-
-    #[inline(always)]
-    fn unproven() -> impl Table<FlowKey<Ip>> {
-        &flows::UNPROVEN6
+    fn found() -> &'static PerCpuArray<FoundTarget<Self>, 1> {
+        &pending::FOUND6
     }
 
     #[inline(always)]

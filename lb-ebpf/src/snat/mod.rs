@@ -39,10 +39,10 @@ static PAIR_ADDRESSES: Array<Ip, { MAX_PAIRS as usize }> = Array::new();
 #[btf_map]
 static PAIRS: HashMap<PairKey, u32, { MAX_PAIRS as usize }> = HashMap::new();
 
-/// The address that connections of a pair leave from.
+/// The address that connections of a pair leave from; unspecified where there is no such pair.
 #[inline(always)]
-pub fn address(pair: u16) -> Option<Ip> {
-    PAIR_ADDRESSES.get(u32::from(pair)).copied()
+pub fn address(pair: u16) -> Ip {
+    PAIR_ADDRESSES.get(u32::from(pair)).copied().unwrap_or(Ip::UNSPECIFIED)
 }
 
 /// The pair that a packet may be an answer to; 0: none.

@@ -99,8 +99,7 @@ impl Daemon {
         let flows = self.datapath.flows();
         let capacity = self.config.flow_capacity;
         self.sweep = Some(tokio::task::spawn_blocking(move || {
-            let swept =
-                flows.sweep(now_ticks()).and_then(|()| flows.relieve(capacity, now_ticks()));
+            let swept = flows.sweep(now_ticks()).and_then(|()| flows.relieve(now_ticks()));
             match swept {
                 Ok(0) => {}
                 Ok(removed) => warn!(

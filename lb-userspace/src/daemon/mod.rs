@@ -29,7 +29,7 @@ use crate::{
     control::{Handle, Request},
     datapath::{self, Datapath, Mode, Resetter},
     keepalive::{self, Keepalives},
-    net::{self, Forwarding, Neighbours, VipAddresses, VlanOffload},
+    net::{self, Changes, Forwarding, Neighbours, VipAddresses, VlanOffload},
     report::InterfaceRow,
     state::State,
 };
@@ -57,6 +57,7 @@ struct Daemon {
     forwarding: Forwarding,
     vlan_offload: VlanOffload,
     neighbours: Neighbours,
+    changes: Changes,
     keepalives: Keepalives,
     /// The XDP modes that are really on, as last read.
     modes: Vec<InterfaceRow>,
@@ -113,6 +114,7 @@ impl Daemon {
             vlan_offload: VlanOffload::default(),
             // The kernel lists for one asker at a time on each socket: this one has its own.
             neighbours: Neighbours::start(net::connect()?, &config.interfaces),
+            changes: Changes::listen().await?,
             keepalives: Keepalives::new(events),
             netlink,
             config,
@@ -194,6 +196,7 @@ impl Daemon {
                 }
                 Some(request) = requests.recv() => self.answer(request).await,
                 Some(done) = self.removals.next() => self.removed(done),
+                () = self.changes.next() => self.routes_changed(),
                 ended = &mut server, if serves => {
                     serves = false;
                     error!("the admin socket no longer answers: {ended:?}; balancing goes on");

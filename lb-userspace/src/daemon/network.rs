@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use log::error;
 use nix::net::if_::if_nametoindex;
 
 use super::Daemon;
@@ -72,6 +73,13 @@ impl Daemon {
             self.datapath.set_one_buffer(index, !scattering.takes(index)?)?;
         }
         Ok(())
+    }
+
+    /// Has the program ask the kernel for its next hops anew.
+    pub(super) fn routes_changed(&mut self) {
+        if let Err(error) = self.datapath.routes_changed() {
+            error!("packets may go by old routes for some seconds: {error}");
+        }
     }
 
     /// As [`Daemon::follow_links`], where the program is attached.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr, process};
 
-use lb_common::{Action, BackendCounters, Flow, FlowKey, Ip, NO_SERVICE};
+use lb_common::{Action, BackendCounters, Flow, FlowKey, Ip, NO_SERVICE, table::ticks_since};
 use log::error;
 
 use super::Daemon;
@@ -144,7 +144,7 @@ impl FlowRow {
         let outbound = flow.snat.is_outbound();
         let (client, client_port) =
             if outbound { (key.vip, key.vip_port) } else { (key.client, key.client_port) };
-        let idle = now.saturating_sub(flow.last_seen);
+        let idle = ticks_since(flow.last_seen, now);
         Self {
             service: service.to_owned(),
             backend: backend.to_owned(),

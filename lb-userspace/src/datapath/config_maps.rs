@@ -12,14 +12,14 @@ use aya::{
 };
 use lb_common::{
     Backend, Endpoint, MAGLEV_SIZE, MAGLEV_WORDS, MaglevWord, NO_BACKEND, PORT_WORDS, PortRoles,
-    Returns, Service,
+    Service,
 };
 
 use super::{
     addresses::Addresses,
     batch,
     counters::Counters,
-    entries::{backend_of, endpoint, returns_of},
+    entries::{backend_of, endpoint},
     error::DatapathError,
     leases::Leases,
     pairs::{Pairs, PortRules},
@@ -33,7 +33,6 @@ use crate::{
 const PORT_ROLES: &str = "PORT_ROLES";
 const SERVICES: &str = "SERVICES";
 const VIPS: &str = "VIPS";
-const RETURNS: &str = "RETURNS";
 const BACKENDS: &str = "BACKENDS";
 const MAGLEV: &str = "MAGLEV";
 const INTERFACES: &str = "INTERFACES";
@@ -49,7 +48,6 @@ pub(super) struct ConfigMaps {
     port_roles: Array<MapData, PortRoles>,
     services: BpfHashMap<MapData, Endpoint, Service>,
     vips: Array<MapData, Endpoint>,
-    returns: BpfHashMap<MapData, Endpoint, Returns>,
     backends: Array<MapData, Backend>,
     maglev: ArrayOfMaps<MapData, MaglevTable>,
     interfaces: DevMapHash<MapData>,
@@ -63,7 +61,6 @@ pub(super) struct ConfigMaps {
 struct Written {
     ports: HashMap<u32, PortRoles>,
     services: BTreeMap<SocketAddr, u32>,
-    returns: BTreeMap<SocketAddr, Returns>,
     backends: BTreeMap<u32, Backend>,
     /// By service: the members, and how many entries each slot has.
     maglev: BTreeMap<u32, (Vec<DesiredMember>, HashMap<u32, u32>)>,
@@ -80,7 +77,6 @@ impl ConfigMaps {
             port_roles: take(ebpf, PORT_ROLES)?,
             services: take(ebpf, SERVICES)?,
             vips: take(ebpf, VIPS)?,
-            returns: take(ebpf, RETURNS)?,
             backends: take(ebpf, BACKENDS)?,
             maglev: take(ebpf, MAGLEV)?,
             interfaces: take(ebpf, INTERFACES)?,
@@ -126,12 +122,9 @@ impl ConfigMaps {
         // Without the ports of one pair the rest is written all the same.
         let pairs = self.pairs.apply(desired);
         self.addresses.apply(desired, &self.pairs)?;
-        let returns = returns_of(desired, &self.pairs);
-        self.write_returns(&returns)?;
         self.write_backends(desired, counters)?;
         self.write_maglev(desired)?;
         self.write_services(desired, counters)?;
-        self.remove_returns(&returns)?;
         self.write_ports(desired)?;
         pairs
     }
@@ -175,38 +168,6 @@ impl ConfigMaps {
         // What a slot said before is left there: flows that still name it are gone before the
         // slot is used anew.
         written.retain(|slot, _| desired.backends.iter().any(|backend| backend.slot == *slot));
-        Ok(())
-    }
-
-    fn write_returns(
-        &mut self,
-        wanted: &BTreeMap<SocketAddr, Returns>,
-    ) -> Result<(), DatapathError> {
-        let written = &mut self.written.returns;
-        for (address, returns) in wanted {
-            if written.get(address) != Some(returns) {
-                self.returns
-                    .insert(endpoint(*address), returns, 0)
-                    .map_err(DatapathError::map(RETURNS, "write"))?;
-                written.insert(*address, *returns);
-            }
-        }
-        Ok(())
-    }
-
-    fn remove_returns(
-        &mut self,
-        wanted: &BTreeMap<SocketAddr, Returns>,
-    ) -> Result<(), DatapathError> {
-        let written = &mut self.written.returns;
-        let gone: Vec<_> =
-            written.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
-        for address in gone {
-            self.returns
-                .remove(&endpoint(address))
-                .map_err(DatapathError::map(RETURNS, "remove from"))?;
-            written.remove(&address);
-        }
         Ok(())
     }
 
@@ -270,7 +231,11 @@ impl ConfigMaps {
         }
         for backend in &desired.backends {
             let port = lb_common::Port::new(backend.address.port());
-            wanted.entry(PortRoles::word(port)).or_default().add_backend(port);
+            let roles = wanted.entry(PortRoles::word(port)).or_default();
+            roles.add_backend(port);
+            if self.pairs.lead_to(backend) {
+                roles.add_paired(port);
+            }
         }
         let outbound = self.pairs.any_of_nodes();
         for word in 0..PORT_WORDS {

@@ -6,9 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
-    num::NonZeroUsize,
     os::fd::AsFd,
-    ptr::NonNull,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -19,28 +17,16 @@ use lb_common::{
     Ip, PairKey, Snat,
     snat::{Lease, LeaseState, PROVEN, USED, lease_at},
 };
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::shared_words::SharedWords;
 
 /// The words of one pair's map.
-pub(super) struct Words {
-    start: NonNull<AtomicU64>,
-    len: usize,
-}
-
-// SAFETY: the memory is shared with the kernel in any case, and used by atomic operations alone.
-unsafe impl Send for Words {}
-// SAFETY: as above.
-unsafe impl Sync for Words {}
+pub(super) struct Words(SharedWords);
 
 impl Words {
     /// Maps a pair's map of `len` words into this process.
     pub(super) fn map(map: impl AsFd, len: u32) -> io::Result<Self> {
-        let len = len as usize;
-        let bytes = NonZeroUsize::new(len * size_of::<u64>()).ok_or(io::ErrorKind::InvalidInput)?;
-        let (access, flags) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
-        // SAFETY: a new mapping of a map that has as many bytes.
-        let start = unsafe { mmap(None, bytes, access, flags, map, 0) }?;
-        Ok(Self { start: start.cast(), len })
+        SharedWords::map(map, 0, len as usize).map(Self)
     }
 
     #[cfg(test)]
@@ -51,13 +37,8 @@ impl Words {
         Self::map(&file, len).expect("its memory")
     }
 
-    fn all(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping has as many words, aligned to pages, and lives as long as `self`.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
-    }
-
     fn word(&self, at: u32) -> &AtomicU64 {
-        &self.all()[at as usize]
+        &self.0[at as usize]
     }
 
     fn bit(&self, bitmap: u32, port: u16) -> (&AtomicU64, u64) {
@@ -121,14 +102,6 @@ impl Words {
         (0..=u16::MAX).any(|port| {
             matches!(self.lease(port).state(), LeaseState::Unproven | LeaseState::Proven)
         })
-    }
-}
-
-impl Drop for Words {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and nothing refers to it any more.
-        let unmapped = unsafe { munmap(self.start.cast(), self.len * size_of::<u64>()) };
-        debug_assert!(unmapped.is_ok(), "{unmapped:?}");
     }
 }
 

@@ -6,7 +6,6 @@ mod batch;
 mod config_maps;
 mod counters;
 mod entries;
-mod entry;
 mod error;
 mod flows;
 mod fragments;
@@ -17,11 +16,13 @@ mod pairs;
 mod pressure;
 mod raw_socket;
 mod reset;
+mod shared_words;
 mod syscall;
 mod vlans;
 
 use std::{
     collections::BTreeSet,
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -30,10 +31,10 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Map, MapData, ProgramArray},
+    maps::{Array, Map, MapData, ProgramArray},
     programs::{Program, ProgramFd, Xdp},
 };
-use lb_common::{ENTRY, PROVEN_MAP, PROVEN6_MAP, Step};
+use lb_common::{BUCKET_MASK, CHANGED_MAP, ENTRY, NARROW_MAP, SEED, Step, table};
 
 pub use attach::{Attachment, Mode};
 pub use counters::{Counts, ServiceOutcome};
@@ -47,6 +48,7 @@ pub use reset::{Resetter, resets};
 use crate::{desired::Desired, net::Vlan};
 use config_maps::ConfigMaps;
 use counters::Counters;
+use flows::WideSlot;
 use leases::Leases;
 use vlans::Vlans;
 
@@ -66,6 +68,8 @@ pub struct Datapath {
     vlans: Vlans,
     counters: Counters,
     flows: FlowTable,
+    wide: WideSlot,
+    changed: Array<MapData, u64>,
     handoffs_failed: Arc<AtomicU64>,
 }
 
@@ -73,11 +77,15 @@ impl Datapath {
     /// Creates the maps, with room for `flow_capacity` proven flows of each family, and loads the
     /// programs. Translated connections are given ports by `rules`.
     pub fn load(flow_capacity: u32, rules: PortRules) -> Result<Self, DatapathError> {
+        let buckets = table::buckets(flow_capacity);
+        // Of the operating system's randomness.
+        let seed = RandomState::new().hash_one(flow_capacity);
         let mut ebpf = EbpfLoader::new()
             // Nothing in the object is about the kernel's own types, whose description is large.
             .btf(None)
-            .map_max_entries(PROVEN_MAP, flow_capacity)
-            .map_max_entries(PROVEN6_MAP, flow_capacity)
+            .map_max_entries(NARROW_MAP, buckets)
+            .override_global(BUCKET_MASK, &(buckets - 1), true)
+            .override_global(SEED, &seed, true)
             .load(OBJECT)
             .map_err(|error| DatapathError::Load(Box::new(error)))?;
         program_of(&mut ebpf, ENTRY)?.load().map_err(DatapathError::verify(ENTRY))?;
@@ -89,10 +97,12 @@ impl Datapath {
             steps.set(step as u32, program, 0).map_err(DatapathError::map(STEPS, "write"))?;
         }
         let leases = Leases::default();
-        let config = ConfigMaps::new(&mut ebpf, rules, leases.clone())?;
+        let flows = FlowTable::new(&mut ebpf, flow_capacity, leases.clone())?;
+        let wide = WideSlot::new(&mut ebpf)?;
+        let changed = take(&mut ebpf, CHANGED_MAP)?;
+        let config = ConfigMaps::new(&mut ebpf, rules, leases)?;
         let vlans = Vlans::new(&mut ebpf)?;
         let counters = Counters::new(&mut ebpf)?;
-        let flows = FlowTable::new(&mut ebpf, leases)?;
         Ok(Self {
             ebpf,
             attachments: Vec::new(),
@@ -101,6 +111,8 @@ impl Datapath {
             vlans,
             counters,
             flows,
+            wide,
+            changed,
             handoffs_failed: Arc::default(),
         })
     }
@@ -130,6 +142,9 @@ impl Datapath {
     /// Makes the maps say what is desired, in an order in which every packet in between finds a
     /// consistent configuration. After an error the next call starts from what was written.
     pub fn apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+        if desired.services.iter().any(|service| service.vip.is_ipv6() || service.outbound_nat) {
+            self.flows.need_wide(&mut self.wide)?;
+        }
         self.config.apply(desired, &mut self.counters)
     }
 
@@ -142,6 +157,13 @@ impl Datapath {
     /// lie in one buffer; others are handed to the kernel's stack. Until it is told: all frames.
     pub fn set_one_buffer(&mut self, index: u32, one: bool) -> Result<(), DatapathError> {
         self.config.set_one_buffer(index, one)
+    }
+
+    /// Tells the program that routes, links or neighbours have changed: what it knows of next hops it
+    /// asks the kernel again.
+    pub fn routes_changed(&mut self) -> Result<(), DatapathError> {
+        let now = u64::from(now_ticks());
+        self.changed.set(0, now, 0).map_err(DatapathError::map(CHANGED_MAP, "write"))
     }
 
     /// Gives ports by other rules at addresses that connections leave from from now on.

@@ -1,21 +1,18 @@
 //! Which flows to forget when the table of proven flows is nearly full.
 
-use lb_common::UNPROVEN6_CAPACITY;
-
 /// The table is nearly full from this part of its capacity on, in sixteenths.
 const NEARLY_FULL: u64 = 15;
 /// A flow that was idle for less, in ticks, is never forgotten: it is in use.
 const SPARED: u32 = 120;
 
 /// The idle time, in ticks, from which on proven flows are forgotten so that a sixteenth of the
-/// capacity becomes free, or as much as the unproven table may take; nothing where the table is not
-/// nearly full or all flows are in use.
+/// capacity becomes free; nothing where the table is not nearly full or all flows are in use.
 pub(super) fn forget_from(idle: &mut [u32], capacity: u32) -> Option<u32> {
     let capacity = u64::from(capacity);
     if (idle.len() as u64) * 16 < capacity * NEARLY_FULL {
         return None;
     }
-    let too_many = (capacity / 16).clamp(1, u64::from(UNPROVEN6_CAPACITY) / 2) as usize;
+    let too_many = (capacity / 16).max(1) as usize;
     let (_, oldest, _) = idle.select_nth_unstable(idle.len().checked_sub(too_many)?);
     Some((*oldest).max(SPARED))
 }

@@ -7,6 +7,7 @@
 mod addresses;
 mod announce;
 mod arp;
+mod changes;
 mod ethtool;
 mod forwarding;
 mod interfaces;
@@ -27,6 +28,7 @@ use std::io;
 use std::net::IpAddr;
 
 pub use addresses::VipAddresses;
+pub use changes::Changes;
 pub use forwarding::Forwarding;
 pub use links::{base_of, slaves, with_slaves};
 pub use neighbours::{Neighbour, Neighbours, REFRESH};

@@ -81,7 +81,7 @@ pub async fn remove(handle: &Handle, hop: NextHop) -> Result<(), NetError> {
     }
 }
 
-fn entry(message: &NeighbourMessage) -> Option<(NextHop, Entry)> {
+pub fn entry(message: &NeighbourMessage) -> Option<(NextHop, Entry)> {
     let mut address = None;
     let state = message.header.state;
     let mut entry = Entry { mac: None, state, managed: false, marked: false };

@@ -21,7 +21,7 @@ use lb_userspace::{
 
 const FLOW_CAPACITY: u32 = 1 << 20;
 /// The map of IPv4 flows, and what it may take.
-const FLOWS: &str = "PROVEN";
+const FLOWS: &str = lb_common::NARROW_MAP;
 const FLOWS_BOUND_MIB: f64 = 64.0;
 /// The bounds that lb promises.
 const MAPS_BOUND_MIB: f64 = 200.0;

@@ -173,6 +173,9 @@ fn a_service_that_leaves_takes_its_vip_and_its_neighbours_stay() {
         rig.passes(Side::Front, &syn.build().expect("a frame"), Outcome::NotOurs);
         assert_eq!(rig.forwards(&first.client_sends(Flags::PSH_ACK, b"data")), 1);
         rig.returns(&first.backend_sends(backend(1), Flags::ACK, b""), VIP);
+        // Its flows go with it, as the daemon has it; until then nothing is done by half.
+        let gone = rig.datapath.flows().remove(|flow| flow.backend == 2, |_, _| {});
+        gone.expect("its flows are removed");
         let late = other.backend_sends(backend(1), Flags::ACK, b"");
         rig.passes(Side::Back, &late.build().expect("a frame"), Outcome::NotOurs);
     });

@@ -1,9 +1,9 @@
 //! A connection's life, segment by segment.
 
-use lb_common::{BackendCounters, FlowState};
+use lb_common::{BackendCounters, FlowKey, FlowState, Ip4, Outcome, table::WAYS};
 use lb_tests::packet::{Flags, Frame};
 
-use crate::rig::{Dialogue, Rig, Setup, VIP, rig};
+use crate::rig::{Dialogue, Rig, SERVICE, Setup, Side, VIP, rig};
 
 const FIN: Flags = Flags::FIN_ACK;
 
@@ -53,6 +53,7 @@ fn the_daemon_lists_the_flows_that_are_there() {
         let table = rig.datapath.flows();
         let mut listed = Vec::new();
         table.for_each(|key, flow| listed.push((*key, flow.state()))).expect("a list");
+        listed.sort_by_key(|(key, _)| key.client_port);
         let expected = [
             (open.key().widen(), FlowState::Established),
             (opening.key().widen(), FlowState::Opening),
@@ -200,55 +201,76 @@ fn a_proof_that_comes_with_data_counts() {
     });
 }
 
+/// Every entry that there is with room for one flow: two buckets, which are both choices of all.
+const SMALLEST: u16 = 2 * WAYS as u16;
+
 #[test]
-fn a_full_table_refuses_new_proofs_and_still_forwards() {
+fn a_full_table_refuses_new_connections_and_keeps_all_that_it_has() {
     rig(Setup { flow_capacity: 1, ..Setup::default() }, |rig| {
-        let mut first = Dialogue::from_port(41_000);
-        first.open(rig);
-        let mut refused = 0;
-        for port in 41_001..41_100 {
-            let mut talk = Dialogue::from_port(port);
-            let slot = talk.open(rig);
-            refused += rig.counted().backend(slot).flows_refused;
-            let backend = rig.address_of(slot);
-            assert_eq!(rig.forwards(&talk.client_sends(Flags::PSH_ACK, b"data")), slot);
-            rig.returns(&talk.backend_sends(backend, Flags::ACK, b""), VIP);
-            if refused > 0 {
-                // Nothing that was proven has gone for it.
-                assert!(rig.proven().contains_key(&first.key()));
-                assert_eq!(rig.unproven()[&talk.key()].state(), FlowState::Established);
-                return;
+        let mut talks: Vec<_> = (0..SMALLEST).map(|n| Dialogue::from_port(41_000 + n)).collect();
+        let slots: Vec<_> = talks.iter_mut().map(|talk| talk.open(rig)).collect();
+        assert_eq!(rig.proven().len(), talks.len());
+        for port in 42_000..42_020 {
+            let mut late = Dialogue::from_port(port);
+            for packet in [late.client_sends(Flags::SYN, b""), late.client_sends(Flags::ACK, b"")] {
+                let packet = packet.build().expect("a frame");
+                rig.drops(Side::Front, &packet, SERVICE, Outcome::TableFull);
+                let refused: u64 =
+                    rig.counted().backends.values().map(|its| its.flows_refused).sum();
+                assert_eq!(refused, 1);
             }
         }
-        panic!("a table for one flow took {} without a refusal", rig.proven().len());
+        for (talk, &slot) in talks.iter_mut().zip(&slots) {
+            assert_eq!(rig.forwards(&talk.client_sends(Flags::PSH_ACK, b"data")), slot);
+            rig.returns(&talk.backend_sends(rig.address_of(slot), Flags::ACK, b""), VIP);
+        }
     });
 }
 
 #[test]
-fn a_flow_that_waited_for_room_is_proven_once_there_is_some() {
+fn what_ended_makes_room_and_what_is_proven_does_not() {
     rig(Setup { flow_capacity: 1, ..Setup::default() }, |rig| {
-        let mut proven = Vec::new();
-        let mut waiting = None;
-        for port in 41_000..41_100 {
-            let mut talk = Dialogue::from_port(port);
-            let slot = talk.open(rig);
-            if rig.counted().backend(slot).flows_refused == 0 {
-                proven.push(talk);
-            } else {
-                waiting = Some((talk, slot));
-                break;
-            }
+        let mut talks: Vec<_> = (0..SMALLEST).map(|n| Dialogue::from_port(41_000 + n)).collect();
+        talks.iter_mut().for_each(|talk| _ = talk.open(rig));
+        for n in 0..SMALLEST {
+            let mut ended = talks.remove(0);
+            rig.forwards(&ended.client_sends(Flags::RST, b""));
+            let mut next = Dialogue::from_port(42_000 + n);
+            next.open(rig);
+            talks.push(next);
+            let proven = rig.proven();
+            assert!(talks.iter().all(|talk| proven.contains_key(&talk.key())), "{n}");
         }
-        let (mut waiting, slot) = waiting.expect("one that was refused");
-        for talk in &mut proven {
-            rig.forwards(&talk.client_sends(Flags::RST, b""));
+    });
+}
+
+#[test]
+fn of_unproven_flows_the_oldest_makes_room() {
+    rig(Setup { flow_capacity: 1, ..Setup::default() }, |rig| {
+        let syn = |port| Dialogue::from_port(port).client_sends(Flags::SYN, b"");
+        let port = |key: &FlowKey<Ip4>| key.client_port.get();
+        let half = 41_000..41_000 + SMALLEST / 2;
+        half.clone().for_each(|port| _ = rig.forwards(&syn(port)));
+        // The table's time goes on by ticks of a little more than a second.
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        (42_000..42_000 + SMALLEST / 2).for_each(|port| _ = rig.forwards(&syn(port)));
+        assert_eq!(rig.unproven().len(), usize::from(SMALLEST));
+        (43_000..43_000 + SMALLEST / 2).for_each(|port| _ = rig.forwards(&syn(port)));
+        let left: Vec<_> = rig.unproven().keys().map(port).collect();
+        assert!(left.iter().all(|port| !half.contains(port)), "{left:?}");
+        assert_eq!(left.len(), usize::from(SMALLEST));
+    });
+}
+
+#[test]
+fn flows_lie_where_packets_look_first() {
+    rig(Setup { flow_capacity: 4096, ..Setup::default() }, |rig| {
+        for port in 10_000..11_000 {
+            Dialogue::from_port(port).open(rig);
         }
-        assert!(rig.proven().is_empty());
-        // It tries again once a tick, which is a little more than a second.
-        std::thread::sleep(std::time::Duration::from_millis(1100));
-        rig.forwards(&waiting.client_sends(Flags::PSH_ACK, b"still here"));
-        assert_eq!(flows(rig, slot), (0, 1, 0));
-        assert!(rig.proven().contains_key(&waiting.key()));
-        assert!(!rig.unproven().contains_key(&waiting.key()));
+        let ways = rig.flows_by_way();
+        println!("flows by their entry in a bucket: {ways:?}");
+        assert_eq!(ways.iter().sum::<u32>(), 1000);
+        assert!(ways[0] > 700 && ways[0] + ways[1] > 900, "{ways:?}");
     });
 }

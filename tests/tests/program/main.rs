@@ -5,6 +5,7 @@
 //! Each test has a balancer of its own in a network namespace of its own (see [`rig`]).
 
 mod at_once;
+mod capacity;
 mod choosing;
 mod complaints;
 mod connections;
@@ -15,6 +16,7 @@ mod full_nat;
 mod handoffs;
 mod jumbo;
 mod malformed;
+mod next_hops;
 mod object;
 mod outbound;
 mod ports;
@@ -23,5 +25,7 @@ mod random;
 mod recovery;
 mod rig;
 mod round_trip;
+mod same_ends;
+mod taken_over;
 mod translation;
 mod untouched;

@@ -18,10 +18,10 @@ fn idle_flows_make_room_and_keep_their_backend() {
         let mut talks: Vec<Dialogue> = (0..15).map(|n| Dialogue::from_port(43_000 + n)).collect();
         let slots: Vec<u32> = talks.iter_mut().map(|talk| talk.open(rig)).collect();
         let flows = rig.datapath.flows();
-        assert_eq!(flows.relieve(CAPACITY, now_ticks()).expect("listed"), 0, "all are in use");
+        assert_eq!(flows.relieve(now_ticks()).expect("listed"), 0, "all are in use");
 
         let later = now_ticks() + MUCH_LATER;
-        assert_eq!(flows.relieve(CAPACITY, later).expect("moved"), 15);
+        assert_eq!(flows.relieve(later).expect("moved"), 15);
         flows.sweep(later + MUCH_LATER).expect("swept");
         assert!(rig.proven().is_empty());
         assert_eq!(rig.unproven().len(), 15, "no timer reaps them");

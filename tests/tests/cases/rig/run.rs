@@ -51,9 +51,10 @@ impl<'a> Rig<'a> {
         Self { datapath, netns, indices: [index(Device::Front), index(Device::Back)], before }
     }
 
-    /// `ip` commands in the balancer's namespace.
-    pub fn ip(&self, lines: &str) {
+    /// `ip` commands in the balancer's namespace, of which the program is told as by the daemon.
+    pub fn ip(&mut self, lines: &str) {
         self.netns.ip(lines).expect("ip");
+        self.datapath.routes_changed().expect("it is told");
     }
 
     /// One frame through the program.

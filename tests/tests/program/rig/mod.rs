@@ -10,21 +10,15 @@
 
 mod checks;
 mod dialogue;
+mod flows;
 mod plan;
 mod run;
 mod sums;
 mod vlans;
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-};
+use std::{collections::HashSet, net::IpAddr};
 
-use aya::{
-    maps::{HashMap as BpfHashMap, Map, MapData, MapInfo},
-    programs::ProgramInfo,
-};
-use lb_common::{Flow, FlowKey, Ip, Ip4, PROVEN_MAP, PROVEN6_MAP, UNPROVEN_MAP, UNPROVEN6_MAP};
+use aya::{maps::MapInfo, programs::ProgramInfo};
 use lb_tests::netns::Netns;
 use lb_userspace::{
     datapath::{Counts, Datapath, Mode, PortRules},
@@ -34,6 +28,7 @@ use nix::net::if_::if_nametoindex;
 
 pub use checks::{from_backend, from_gateway};
 pub use dialogue::Dialogue;
+pub use flows::Proven;
 pub use plan::{
     BACK_MAC, CLIENT, CLIENT6, FRONT_MAC, GATEWAY_MAC, SERVICE, SNAT, SNAT6, Service, VIP, VIP6,
     backend, backend_mac, backend6, desired, full_nat, octets, outbound, socket, socket6,
@@ -96,23 +91,6 @@ pub struct Rig<'a> {
     counted: Counted,
 }
 
-/// The tables of proven flows.
-pub struct Proven {
-    four: BpfHashMap<MapData, FlowKey<Ip4>, Flow>,
-    six: BpfHashMap<MapData, FlowKey<Ip>, Flow>,
-}
-
-impl Proven {
-    /// A connection's entry.
-    pub fn get(&self, talk: &Dialogue) -> Option<Flow> {
-        if talk.client.is_ipv4() {
-            self.four.get(&talk.key(), 0).ok()
-        } else {
-            self.six.get(&talk.wide_key(), 0).ok()
-        }
-    }
-}
-
 /// Runs a test with a balancer of its own. What is there for it goes when it ends, also by panic.
 pub fn rig(setup: Setup, test: impl FnOnce(&mut Rig<'_>) + Send) {
     let netns = Netns::create("program").expect("a namespace for the balancer");
@@ -159,76 +137,10 @@ impl<'a> Rig<'a> {
         self.before = self.datapath.counts().expect("counters");
     }
 
-    /// `ip` commands in the balancer's namespace.
-    pub fn ip(&self, lines: &str) {
+    /// `ip` commands in the balancer's namespace, of which the program is told as by the daemon.
+    pub fn ip(&mut self, lines: &str) {
         self.netns.ip(lines).expect("ip");
-    }
-
-    /// What is written in the table of proven flows, read past the daemon's code.
-    pub fn proven(&mut self) -> HashMap<FlowKey<Ip4>, Flow> {
-        self.table(PROVEN_MAP)
-    }
-
-    /// What is written in the table of unproven flows, read past the daemon's code.
-    pub fn unproven(&mut self) -> HashMap<FlowKey<Ip4>, Flow> {
-        self.table(UNPROVEN_MAP)
-    }
-
-    /// What is written in the tables of proven flows of both families.
-    pub fn all_proven(&mut self) -> HashMap<FlowKey<Ip>, Flow> {
-        let mut all: HashMap<_, _> = self.table::<Ip>(PROVEN6_MAP);
-        all.extend(self.proven().iter().map(|(key, flow)| (key.widen(), *flow)));
-        all
-    }
-
-    /// What is written in the tables of unproven flows of both families.
-    pub fn all_unproven(&mut self) -> HashMap<FlowKey<Ip>, Flow> {
-        let mut all: HashMap<_, _> = self.table::<Ip>(UNPROVEN6_MAP);
-        all.extend(self.unproven().iter().map(|(key, flow)| (key.widen(), *flow)));
-        all
-    }
-
-    /// A connection's proven and unproven entries.
-    pub fn entries(&mut self, talk: &Dialogue) -> [Option<Flow>; 2] {
-        if talk.client.is_ipv4() {
-            [PROVEN_MAP, UNPROVEN_MAP].map(|name| self.map::<Ip4>(name).get(&talk.key(), 0).ok())
-        } else {
-            let key = talk.wide_key();
-            [PROVEN6_MAP, UNPROVEN6_MAP].map(|name| self.map::<Ip>(name).get(&key, 0).ok())
-        }
-    }
-
-    /// A reader of the proven flows for a thread of its own.
-    pub fn proven_reader(&mut self) -> Proven {
-        Proven { four: self.map(PROVEN_MAP), six: self.map(PROVEN6_MAP) }
-    }
-
-    /// Takes a connection out of the unproven ones, as the kernel does when room is needed.
-    pub fn forget_unproven(&mut self, talk: &Dialogue) {
-        if talk.client.is_ipv4() {
-            self.map::<Ip4>(UNPROVEN_MAP).remove(&talk.key()).expect("an entry");
-        } else {
-            self.map::<Ip>(UNPROVEN6_MAP).remove(&talk.wide_key()).expect("an entry");
-        }
-    }
-
-    fn table<A>(&mut self, name: &str) -> HashMap<FlowKey<A>, Flow>
-    where
-        A: std::hash::Hash + Eq,
-        FlowKey<A>: aya::Pod,
-    {
-        self.map(name).iter().collect::<Result<_, _>>().expect(name)
-    }
-
-    fn map<A>(&mut self, name: &str) -> BpfHashMap<MapData, FlowKey<A>, Flow>
-    where
-        FlowKey<A>: aya::Pod,
-    {
-        let map = self.maps().into_iter().find(|map| map.name_as_str() == Some(name));
-        let map = MapData::from_id(map.expect(name).id()).expect(name);
-        let proven = [PROVEN_MAP, PROVEN6_MAP].contains(&name);
-        let map = if proven { Map::HashMap(map) } else { Map::LruHashMap(map) };
-        BpfHashMap::try_from(map).expect(name)
+        self.datapath.routes_changed().expect("it is told");
     }
 
     /// The program that interfaces have, as the kernel describes it.

@@ -1,0 +1,436 @@
+//! How the flow table keeps flows: in arrays of entries, in buckets that a hash of the client's end
+//! says.
+//!
+//! A flow is in one of [`WAYS`] entries of one of two buckets. Nothing in the table moves, and
+//! nothing in it is locked: an entry changes by compare-and-swap of its [`Life`], which says all
+//! that must change at once. The key is the client's end alone, and the entry names the backend,
+//! whose own entry has the rest: so a packet from either side finds its flow by one look into the
+//! table.
+//!
+//! Two choices of buckets of four fill half of the table before one in 20,000 flows finds no place
+//! (Azar, Broder, Karlin, Upfal, STOC 1994): it has twice as many entries as its capacity. Those few
+//! have two more choices, which are looked at from then on where the first ones have nothing.
+
+use crate::{Flow, FlowKey, FlowState, Ip, Ip4, Port, Snat, flow::mix};
+
+/// Entries of a bucket.
+pub const WAYS: u32 = 4;
+
+/// How many buckets there are for `capacity` flows: a power of two, so that a hash needs only a
+/// mask.
+pub const fn buckets(capacity: u32) -> u32 {
+    let entries = (capacity as u64 * 2).next_power_of_two();
+    // Two at least: the two choices differ.
+    if entries < 8 { 2 } else { (entries / WAYS as u64) as u32 }
+}
+
+/// The two buckets of a hash, where `mask` is one less than how many there are.
+#[inline(always)]
+pub const fn choices(hash: u64, mask: u32) -> [u32; 2] {
+    let first = hash as u32 & mask;
+    // An odd distance is never zero.
+    [first, first ^ ((hash >> 32) as u32 & mask | 1)]
+}
+
+/// The hash that says two more buckets, for when proven flows have both of the first ones.
+#[inline(always)]
+pub const fn further(hash: u64) -> u64 {
+    mix(hash)
+}
+
+/// An IPv4 flow of a service: 32 bytes, two in a cache line.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Who it is of, and the backend's slot.
+    pub id: Id,
+    /// Everything that changes at once.
+    pub life: Life,
+    /// As in [`Flow`].
+    pub client_ack: u32,
+    /// As in [`Flow`].
+    pub backend_ack: u32,
+    /// As in [`Flow`].
+    pub client_isn: u32,
+    /// The port of the pair.
+    pub snat_port: Port,
+    /// The pair whose port it has; 0: its source is not translated.
+    pub snat_pair: u16,
+}
+
+/// A flow of IPv6, or one that a node opened: 64 bytes, a cache line.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WideEntry {
+    /// What every entry has.
+    pub entry: Entry,
+    /// As in [`FlowKey`].
+    pub client: Ip,
+    /// As in [`FlowKey`].
+    pub vip: Ip,
+}
+
+/// Who a flow is of, and the backend's slot, in one word.
+///
+/// | bits | of an [`Entry`] | of a [`WideEntry`] |
+/// |---|---|---|
+/// | 0 to 15 | the backend's slot | the same |
+/// | 16 to 31 | the client's port | the same |
+/// | 32 to 63 | the client's address | the VIP's port; bit 63: a node opened it |
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Id(u64);
+
+impl Id {
+    const OUTBOUND: u64 = 1 << 63;
+
+    /// Of an [`Entry`].
+    #[inline(always)]
+    pub const fn narrow(client: Ip4, port: Port, slot: u32) -> Self {
+        Self((client.to_be_word() as u64) << 32 | Self::low(port, slot))
+    }
+
+    /// Of a [`WideEntry`].
+    #[inline(always)]
+    pub const fn wide(port: Port, vip_port: Port, outbound: bool, slot: u32) -> Self {
+        let high = (vip_port.to_be_word() as u64) << 32 | (outbound as u64) << 63;
+        Self(high | Self::low(port, slot))
+    }
+
+    #[inline(always)]
+    const fn low(port: Port, slot: u32) -> u64 {
+        (port.to_be_word() as u64) << 16 | slot as u16 as u64
+    }
+
+    /// The backend's slot.
+    #[inline(always)]
+    pub const fn slot(self) -> u32 {
+        self.0 as u16 as u32
+    }
+
+    /// The client's port.
+    #[inline(always)]
+    pub const fn port(self) -> Port {
+        Port::from_be_word((self.0 >> 16) as u16)
+    }
+
+    /// The client's address, of an [`Entry`].
+    #[inline(always)]
+    pub const fn client(self) -> Ip4 {
+        Ip4::from_be_word((self.0 >> 32) as u32)
+    }
+
+    /// The VIP's port, of a [`WideEntry`].
+    #[inline(always)]
+    pub const fn vip_port(self) -> Port {
+        Port::from_be_word((self.0 >> 32) as u16)
+    }
+
+    /// Whether a node opened it, of a [`WideEntry`].
+    #[inline(always)]
+    pub const fn is_outbound(self) -> bool {
+        self.0 & Self::OUTBOUND != 0
+    }
+
+    /// In what the clients' ends of two [`Entry`]s differ; 0: not at all.
+    #[inline(always)]
+    pub const fn differs(self, other: Self) -> u64 {
+        (self.0 ^ other.0) >> 16
+    }
+}
+
+/// Time in the table has this many bits of ticks (see [`crate::TICK_SHIFT`]): it comes round after
+/// 208 days.
+const TICK_BITS: u32 = 24;
+const TICK_MASK: u64 = (1 << TICK_BITS) - 1;
+
+/// How long ago `then` was, in ticks; what is ahead of `now` was just now.
+#[inline(always)]
+pub const fn ticks_since(then: u32, now: u32) -> u32 {
+    let ticks = now.wrapping_sub(then) & TICK_MASK as u32;
+    if ticks > TICK_MASK as u32 / 2 { 0 } else { ticks }
+}
+
+/// Numbers of next hops have this many bits (see [`crate::Hop`]).
+pub const HOP_BITS: u32 = 12;
+const HOP_MASK: u64 = (1 << HOP_BITS) - 1;
+
+/// All of an entry that must change at once, in one word.
+///
+/// | bits | |
+/// |---|---|
+/// | 0 to 2 | 0: nobody's; 7: being written; else its [`FlowState`], plus one |
+/// | 3 | it is proven |
+/// | 4 | a newer SYN on the same ends waits for its proof |
+/// | 5 | it is that newer one |
+/// | 6, 7 | the client, the backend has sent FIN |
+/// | 8 to 15 | counts the flows that have had the entry |
+/// | 16 to 27, 28 to 39 | its next hops, to the backend and to the client; 0: not known |
+/// | 40 to 63 | the tick of the last packet |
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Life(u64);
+
+impl Life {
+    const STATE: u64 = 7;
+    const WRITTEN: u64 = 7;
+    const PROVEN: u64 = 1 << 3;
+    const CONTESTED: u64 = 1 << 4;
+    const NEWER: u64 = 1 << 5;
+    const CLIENT_FIN: u64 = 1 << 6;
+    const BACKEND_FIN: u64 = 1 << 7;
+    const COUNT: u64 = 0xff << 8;
+    const HOP_SHIFTS: [u32; 2] = [16, 28];
+    const TICK_SHIFT: u32 = 40;
+    const HOPS: u64 = HOP_MASK << Self::HOP_SHIFTS[0] | HOP_MASK << Self::HOP_SHIFTS[1];
+
+    /// From the entry's word.
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The entry's word.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether there is a flow.
+    #[inline(always)]
+    pub const fn is_there(self) -> bool {
+        let state = self.0 & Self::STATE;
+        state != 0 && state != Self::WRITTEN
+    }
+
+    /// Whether nobody has the entry.
+    #[inline(always)]
+    pub const fn is_free(self) -> bool {
+        self.0 & Self::STATE == 0
+    }
+
+    /// Whether its flow is proven.
+    #[inline(always)]
+    pub const fn is_proven(self) -> bool {
+        self.0 & Self::PROVEN != 0
+    }
+
+    /// Whether a newer SYN on the same ends waits for its proof.
+    #[inline(always)]
+    pub const fn is_contested(self) -> bool {
+        self.0 & Self::CONTESTED != 0
+    }
+
+    /// Whether it is a newer flow, which waits for its proof beside a proven one.
+    #[inline(always)]
+    pub const fn is_newer(self) -> bool {
+        self.0 & Self::NEWER != 0
+    }
+
+    /// Whether its flow is proven, has not ended, and no newer one wants its place.
+    #[inline(always)]
+    pub const fn is_settled(self) -> bool {
+        const ESTABLISHED: u64 = FlowState::Established as u64 + 1;
+        const CLOSING: u64 = FlowState::Closing as u64 + 1;
+        let marks = self.0 & (Self::STATE | Self::PROVEN | Self::CONTESTED | Self::NEWER);
+        marks == Self::PROVEN | ESTABLISHED || marks == Self::PROVEN | CLOSING
+    }
+
+    /// Whether both are of one flow, as it was and as it is.
+    #[inline(always)]
+    pub const fn is_flow_of(self, other: Self) -> bool {
+        (self.0 ^ other.0) & Self::COUNT == 0
+    }
+
+    /// Its state.
+    #[inline(always)]
+    pub const fn state(self) -> FlowState {
+        FlowState::from_u8((self.0 & Self::STATE) as u8 - 1)
+    }
+
+    /// The tick of the last packet.
+    #[inline(always)]
+    pub const fn last_seen(self) -> u32 {
+        (self.0 >> Self::TICK_SHIFT) as u32
+    }
+
+    /// The number of its next hop to the backend, or, `back`, to the client.
+    #[inline(always)]
+    pub const fn hop(self, back: bool) -> u32 {
+        (self.0 >> Self::HOP_SHIFTS[back as usize] & HOP_MASK) as u32
+    }
+
+    /// The same with another next hop.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_hop(self, back: bool, hop: u32) -> Self {
+        let shift = Self::HOP_SHIFTS[back as usize];
+        Self(self.0 & !(HOP_MASK << shift) | (hop as u64 & HOP_MASK) << shift)
+    }
+
+    /// The same after a packet in the tick `now`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn seen(self, now: u32) -> Self {
+        let rest = self.0 & !(TICK_MASK << Self::TICK_SHIFT);
+        Self(rest | (now as u64 & TICK_MASK) << Self::TICK_SHIFT)
+    }
+
+    /// The same without next hops.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without_hops(self) -> Self {
+        Self(self.0 & !Self::HOPS)
+    }
+
+    /// While another flow is written over this one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn written(self) -> Self {
+        Self((self.0 & Self::COUNT).wrapping_add(1 << 8) & Self::COUNT | Self::WRITTEN)
+    }
+
+    /// The entry without its flow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn free(self) -> Self {
+        Self((self.0 & Self::COUNT).wrapping_add(1 << 8) & Self::COUNT)
+    }
+
+    /// The same entry with what is new in `flow`; its proof stays as it is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(self, flow: &Flow) -> Self {
+        let kept = self.0 & (Self::COUNT | Self::HOPS | Self::PROVEN | Self::NEWER);
+        Self(
+            kept | (flow.state as u64 + 1) & Self::STATE
+                | (flow.contested as u64 & 1) << 4
+                | (flow.client_fin as u64 & 1) << 6
+                | (flow.backend_fin as u64 & 1) << 7
+                | (flow.last_seen as u64 & TICK_MASK) << Self::TICK_SHIFT,
+        )
+    }
+
+    /// The same, proven; no newer one is asked for its proof any more.
+    #[inline(always)]
+    #[must_use]
+    pub const fn proven(self) -> Self {
+        Self(self.0 & !(Self::NEWER | Self::CONTESTED) | Self::PROVEN)
+    }
+
+    /// The same, unproven.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unproven(self) -> Self {
+        Self(self.0 & !Self::PROVEN)
+    }
+
+    /// The same, contested or not.
+    #[inline(always)]
+    #[must_use]
+    pub const fn contested(self, contested: bool) -> Self {
+        Self(self.0 & !Self::CONTESTED | if contested { Self::CONTESTED } else { 0 })
+    }
+
+    /// The same as the newer of two on the same ends, or as the only one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn newer(self, newer: bool) -> Self {
+        Self(self.0 & !Self::NEWER | if newer { Self::NEWER } else { 0 })
+    }
+
+    /// How well the entry serves a new flow, below 2^32; 0: not at all. A free one serves best, then
+    /// the one whose flow has been silent for longest. One that was proven and has only lost its
+    /// place among the proven ones is asked last.
+    ///
+    /// By arithmetic alone: eight entries are looked at, and each branch on each would double what
+    /// the verifier walks. `opaque` gives its argument back, and keeps the compiler from making
+    /// branches of it.
+    #[inline(always)]
+    pub fn room(self, now: u32, opaque: impl Fn(u64) -> u64) -> u64 {
+        // 1 where a number below 2^63 is zero.
+        let is_zero = |number: u64| opaque(opaque(number).wrapping_sub(1) >> 63);
+        let state = self.0 & Self::STATE;
+        let free = is_zero(state);
+        let written = is_zero(state ^ Self::WRITTEN);
+        let proven = (self.0 & Self::PROVEN) / Self::PROVEN;
+        // Established and closing: 4 and 5.
+        let known = is_zero(state >> 1 ^ 2);
+        let ticks = u64::from(now).wrapping_sub(self.0 >> Self::TICK_SHIFT) & TICK_MASK;
+        // What is ahead of `now` was just now.
+        let idle = ticks * (1 - opaque(ticks >> (TICK_BITS - 1)));
+        let taken = 1 + ((1 - known) << TICK_BITS) + idle;
+        let can = opaque((1 - free) & (1 - written) & (1 - proven));
+        taken * can + Self::FREE * free
+    }
+
+    /// What [`Life::room`] says of a free entry: more than of any other.
+    pub const FREE: u64 = 1 << 30;
+}
+
+impl Entry {
+    /// Where [`Entry::life`] is among its words.
+    pub const LIFE: usize = 1;
+
+    /// From its words, in order.
+    pub const fn from_words([id, life, acks, open]: [u64; 4]) -> Self {
+        let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) =
+            (acks.to_ne_bytes(), open.to_ne_bytes());
+        Self {
+            id: Id(id),
+            life: Life(life),
+            client_ack: u32::from_ne_bytes([a, b, c, d]),
+            backend_ack: u32::from_ne_bytes([e, f, g, h]),
+            client_isn: u32::from_ne_bytes([i, j, k, l]),
+            snat_port: Port::from_be_bytes([m, n]),
+            snat_pair: u16::from_ne_bytes([o, p]),
+        }
+    }
+
+    /// What it says; `service` is the number of its backend's service, or 0 where a node opened it.
+    #[inline(always)]
+    pub const fn flow(&self, service: u32) -> Flow {
+        let life = self.life;
+        let snat = if self.snat_pair == 0 {
+            Snat::NONE
+        } else {
+            Snat::new(self.snat_pair, self.snat_port, service as u16)
+        };
+        Flow {
+            backend: self.id.slot(),
+            last_seen: life.last_seen(),
+            client_isn: self.client_isn,
+            client_ack: self.client_ack,
+            backend_ack: self.backend_ack,
+            state: life.state() as u8,
+            contested: life.is_contested() as u8,
+            client_fin: (life.0 & Life::CLIENT_FIN != 0) as u8,
+            backend_fin: (life.0 & Life::BACKEND_FIN != 0) as u8,
+            snat,
+        }
+    }
+}
+
+/// The hash of a client's end, which says the buckets; `seed` is the table's own, and unknown to
+/// who chooses addresses and ports.
+#[inline(always)]
+pub fn hash_narrow(client: Ip4, port: Port, seed: u64) -> u64 {
+    mix(Id::narrow(client, port, 0).0 ^ seed)
+}
+
+/// The same for a [`WideEntry`]. One that a node opened is told apart by both ends: the node may
+/// have connections to many from one port.
+#[inline(always)]
+pub fn hash_wide(key: &FlowKey<Ip>, outbound: bool, seed: u64) -> u64 {
+    let [a, b] = key.client.to_be_halves();
+    let mut z = mix(mix(a ^ seed).wrapping_add(b));
+    if outbound {
+        let [a, b] = key.vip.to_be_halves();
+        let port = key.vip_port.to_be_word() as u64;
+        z = mix(mix(z.wrapping_add(a ^ port)).wrapping_add(b));
+    }
+    mix(z.wrapping_add(key.client_port.to_be_word() as u64))
+}
+
+#[cfg(test)]
+mod tests;

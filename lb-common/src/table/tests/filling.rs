@@ -1,0 +1,69 @@
+//! How full a table gets before a flow finds no place.
+
+use super::*;
+
+const NOW: u32 = 1000;
+const ENTRIES: u32 = 1 << 16;
+/// The first choice is taken while it has so many free entries, whatever the second has.
+const FIRST_WHILE: usize = 3;
+
+/// A table of lives alone.
+struct Lives {
+    buckets: Vec<[Life; WAYS as usize]>,
+    seed: u64,
+}
+
+impl Lives {
+    fn new(seed: u64) -> Self {
+        let empty = [Life::default(); WAYS as usize];
+        Self { buckets: vec![empty; buckets(ENTRIES / 2) as usize], seed }
+    }
+
+    /// Gives a flow an entry as the program does: in the first choice while that has several, then in
+    /// the emptier; whether there was one.
+    fn insert(&mut self, hash: u64) -> bool {
+        let free = |bucket: &[Life; WAYS as usize]| {
+            bucket.iter().filter(|life| life.room(NOW, |number| number) == Life::FREE).count()
+        };
+        let [first, second] =
+            choices(hash, self.buckets.len() as u32 - 1).map(|number| number as usize);
+        let [in_first, in_second] = [first, second].map(|number| free(&self.buckets[number]));
+        let number = if in_first >= FIRST_WHILE || in_first > in_second { first } else { second };
+        let entry = self.buckets[number]
+            .iter_mut()
+            .max_by_key(|life| life.room(NOW, |number| number))
+            .expect("a bucket has entries");
+        if entry.room(NOW, |number| number) == 0 {
+            return false;
+        }
+        *entry = entry.written().of(&Flow::opening(1, 2, NOW)).proven();
+        true
+    }
+
+    fn refused(&mut self, flows: u32) -> u32 {
+        let hash = |n: u32| {
+            // Few clients with many ports each, as behind a gateway that translates.
+            let [high, low] = [n / 50_000, n % 50_000];
+            let client = Ip4::from_be_bytes([192, 0, 2, high as u8]);
+            hash_narrow(client, Port::new(1024 + low as u16), self.seed)
+        };
+        let hashes: Vec<u64> = (0..flows).map(hash).collect();
+        hashes.into_iter().map(|hash| u32::from(!self.insert(hash))).sum()
+    }
+}
+
+#[test]
+fn a_table_that_is_filled_to_its_capacity_refuses_hardly_any() {
+    const TABLES: u32 = 8;
+    let flows = ENTRIES / 2;
+    let refused: u32 =
+        (0..TABLES).map(|n| Lives::new(u64::from(n).wrapping_mul(0x9e37)).refused(flows)).sum();
+    assert!(refused * 5000 < TABLES * flows, "{refused} of {} flows", TABLES * flows);
+}
+
+#[test]
+fn a_table_takes_no_more_than_it_has_entries_for() {
+    let refused = Lives::new(7).refused(2 * ENTRIES);
+    // All but a few buckets are full then.
+    assert!((ENTRIES..ENTRIES + ENTRIES / 50).contains(&refused), "{refused}");
+}

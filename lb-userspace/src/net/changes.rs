@@ -1,0 +1,186 @@
+//! Tells of changes of what the kernel answers to a question for the next hop: routes, rules, links,
+//! addresses, and the hardware addresses of neighbours.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _};
+use log::{error, warn};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::neighbour::NeighbourState;
+use rtnetlink::sys::SocketAddr;
+use rtnetlink::{MulticastGroup, new_multicast_connection};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::NetError;
+use super::neighbour_table::{Entry, entries, entry};
+use super::routes::NextHop;
+
+/// What the answer depends on, but for forwarding and next hop objects, whose messages the decoder does
+/// not know: of those the program learns within an epoch (see [`lb_common::hop`]).
+const GROUPS: [MulticastGroup; 8] = [
+    MulticastGroup::Link,
+    MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
+];
+/// How long after a failure it is tried again; until then nothing is known to be as it was.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Listens for changes in a task of its own, which ends when it is dropped.
+#[derive(Debug)]
+pub struct Changes {
+    changed: watch::Receiver<()>,
+    task: JoinHandle<()>,
+}
+
+impl Changes {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// Where there is no netlink socket to be had.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn listen() -> Result<Self, NetError> {
+        let (tell, changed) = watch::channel(());
+        let mut listener = Listener::start().await?;
+        let task = tokio::spawn(async move {
+            loop {
+                listener.run(&tell).await;
+                warn!("the kernel's changes of routes were missed; listening anew");
+                listener = loop {
+                    tell.send_replace(());
+                    tokio::time::sleep(AGAIN).await;
+                    match Listener::start().await {
+                        Ok(listener) => break listener,
+                        Err(failed) => error!("{failed}"),
+                    }
+                };
+                tell.send_replace(());
+            }
+        });
+        Ok(Self { changed, task })
+    }
+
+    /// Waits for a change after the last one that was told.
+    pub async fn next(&mut self) {
+        if self.changed.changed().await.is_err() {
+            // The task has panicked, and has said so.
+            std::future::pending().await
+        }
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+type Messages = Box<
+    dyn Stream<Item = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)> + Send + Unpin + 'static,
+>;
+
+struct Listener {
+    messages: Messages,
+    neighbours: BTreeMap<NextHop, Entry>,
+}
+
+impl Listener {
+    async fn start() -> Result<Self, NetError> {
+        let (connection, handle, messages) =
+            new_multicast_connection(&GROUPS).map_err(NetError::Socket)?;
+        tokio::spawn(connection);
+        let neighbours = entries(&handle).await?;
+        Ok(Self { messages: Box::new(messages), neighbours })
+    }
+
+    /// Until the kernel's messages are lost, or more of them came than there was room for.
+    async fn run(&mut self, tell: &watch::Sender<()>) {
+        while let Some((message, _)) = self.messages.next().await {
+            match message.payload {
+                NetlinkPayload::InnerMessage(message)
+                    if changes(&mut self.neighbours, &message) =>
+                {
+                    tell.send_replace(());
+                }
+                NetlinkPayload::Overrun(_) => return,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether a message tells of a change, where these `neighbours` were known. A neighbour that is new,
+/// or only asked for anew, changes nothing that was told before.
+fn changes(neighbours: &mut BTreeMap<NextHop, Entry>, message: &RouteNetlinkMessage) -> bool {
+    match message {
+        RouteNetlinkMessage::NewNeighbour(message) => {
+            let Some((hop, now)) = entry(message) else { return false };
+            let before = neighbours.insert(hop, now.clone());
+            before.is_some_and(|before| {
+                is_valid(&before) && (!is_valid(&now) || before.mac != now.mac)
+            })
+        }
+        RouteNetlinkMessage::DelNeighbour(message) => {
+            let gone = entry(message).and_then(|(hop, _)| neighbours.remove(&hop));
+            gone.is_some_and(|gone| is_valid(&gone))
+        }
+        _ => true,
+    }
+}
+
+/// Whether the kernel sends to the neighbour (`NUD_VALID`, include/net/neighbour.h).
+fn is_valid(entry: &Entry) -> bool {
+    use NeighbourState as S;
+    matches!(entry.state, S::Permanent | S::Noarp | S::Reachable | S::Probe | S::Stale | S::Delay)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rtnetlink::packet_route::neighbour::{
+        NeighbourAddress, NeighbourAttribute, NeighbourMessage,
+    };
+    use rtnetlink::packet_route::{AddressFamily, route::RouteMessage};
+
+    fn neighbour(mac: Option<u8>, state: NeighbourState) -> NeighbourMessage {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.ifindex = 7;
+        message.header.state = state;
+        let address = NeighbourAddress::Inet([10, 0, 0, 1].into());
+        message.attributes.push(NeighbourAttribute::Destination(address));
+        let mac = mac.map(|last| NeighbourAttribute::LinkLayerAddress(vec![2, 0, 0, 0, 0, last]));
+        message.attributes.extend(mac);
+        message
+    }
+
+    #[test]
+    fn only_what_was_told_before_can_change() {
+        let mut known = BTreeMap::new();
+        let mut comes = |mac, state| {
+            let message = RouteNetlinkMessage::NewNeighbour(neighbour(mac, state));
+            changes(&mut known, &message)
+        };
+        assert!(!comes(None, NeighbourState::Incomplete));
+        assert!(!comes(Some(1), NeighbourState::Reachable));
+        assert!(!comes(Some(1), NeighbourState::Stale));
+        assert!(!comes(Some(1), NeighbourState::Delay));
+        assert!(comes(Some(2), NeighbourState::Reachable));
+        assert!(comes(Some(2), NeighbourState::Failed));
+        assert!(!comes(Some(3), NeighbourState::Reachable));
+        let gone = RouteNetlinkMessage::DelNeighbour(neighbour(Some(3), NeighbourState::Stale));
+        assert!(changes(&mut known, &gone));
+        assert!(!changes(&mut known, &gone));
+        let route = RouteNetlinkMessage::NewRoute(RouteMessage::default());
+        assert!(changes(&mut known, &route));
+    }
+}
