@@ -58,11 +58,15 @@ pub const fn holds(last_seen: u32, now: u32, changed: u32) -> bool {
         && age <= now & ((1 << EPOCH_SHIFT) - 1)
 }
 
+/// More ticks than the one clock is ahead of the other, by far.
+const AHEAD: u32 = 255;
+
 /// Whether the tick of a change is over. The daemon's clock is a little ahead of the program's coarse
 /// one, so that it may have begun for the daemon alone.
 #[inline(always)]
 pub const fn is_after(changed: u32, now: u32) -> bool {
-    now.wrapping_sub(changed) as i32 > 0
+    let ago = now.wrapping_sub(changed);
+    ago > 0 && ago < u32::MAX - AHEAD
 }
 
 #[cfg(test)]
@@ -83,9 +87,9 @@ mod tests {
     #[test]
     fn it_holds_for_seconds_without_a_change() {
         let start = 0x0700_0000 & !15;
-        for now in start..start + 16 {
-            assert!(holds(start, now, 0));
-            assert_eq!(epoch(start, 0), epoch(now, 0));
+        for tick in start..start + 16 {
+            assert!(holds(start, tick, 0));
+            assert_eq!(epoch(start, 0), epoch(tick, 0));
         }
         assert!(!holds(start, start + 16, 0));
         assert_ne!(epoch(start, 0), epoch(start + 16, 0));

@@ -9,11 +9,12 @@ use lb_common::{Address as _, Outcome, Port, checksum::Delta};
 
 use crate::{
     family::Family,
-    find::{self, Found, Target, Track},
+    find::{self, Found},
     layout::Layout,
     lookup::Peeking,
     parse::Packet,
     rewrite::{self, replace_port},
+    target::{Target, Track},
     transmit::{self, Hop},
     visit::Visit,
 };

@@ -12,7 +12,7 @@ pub use v4::V4;
 pub use v6::V6;
 
 use crate::{
-    find::Target, flows::Table, fragment::Ways, parse::TcpPacket, pending::FoundTarget,
+    flows::Table, fragment::Ways, parse::TcpPacket, pending::FoundTarget, target::Target,
     visit::Visit,
 };
 

@@ -1,8 +1,6 @@
 //! Finds the connection of a packet, and with it where the packet goes.
 
-use lb_common::{
-    Address as _, Backend, FlowKey, Outcome, PairKey, Port, PortRoles, Snat, table::Life,
-};
+use lb_common::{Address as _, Backend, FlowKey, Outcome, PairKey, Port, PortRoles, Snat};
 
 use crate::{
     atomic::forgotten,
@@ -11,67 +9,12 @@ use crate::{
     lookup::Lookup,
     maps,
     snat::{self, LeaseHolder},
+    target::{Target, Track},
     visit::Visit,
 };
 
 /// An address and a port.
 pub type End<F> = (<F as Family>::Address, Port);
-
-/// Where a packet goes, and as whose.
-#[repr(C)]
-pub struct Target<F: Family> {
-    /// What replaces the source.
-    pub source: F::Address,
-    /// What replaces the destination.
-    pub destination: F::Address,
-    pub source_port: Port,
-    pub destination_port: Port,
-    /// The direction.
-    pub direction: Direction,
-    /// The backend's slot.
-    pub slot: u32,
-    /// Where its flow notes the next hop.
-    pub track: Track,
-}
-
-/// A flow, for its next hops.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Track {
-    pub place: Place,
-    /// The tick in which it was looked at.
-    pub now: u32,
-    pub life: Life,
-}
-
-impl Track {
-    /// Of a packet whose next hop is not noted.
-    pub const NONE: Self = Self { place: Place::NOWHERE, now: 0, life: Life::from_bits(0) };
-}
-
-impl<F: Family> Target<F> {
-    /// None yet.
-    #[inline(always)]
-    pub fn unknown() -> Self {
-        Self {
-            source: F::Address::default(),
-            destination: F::Address::default(),
-            source_port: Port::new(0),
-            destination_port: Port::new(0),
-            direction: Direction::Forward,
-            slot: 0,
-            track: Track::NONE,
-        }
-    }
-}
-
-impl<F: Family> Clone for Target<F> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<F: Family> Copy for Target<F> {}
 
 /// Which way a packet crosses the balancer.
 #[repr(u32)]

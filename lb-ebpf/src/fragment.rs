@@ -15,9 +15,10 @@ use lb_common::{
 
 use crate::{
     family::Family,
-    find::{Direction, Target, Track},
+    find::Direction,
     flows, maps,
     parse::Packet,
+    target::{Target, Track},
     visit::Visit,
 };
 

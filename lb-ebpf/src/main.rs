@@ -38,6 +38,7 @@ mod quick;
 mod rewrite;
 mod snat;
 mod sort;
+mod target;
 mod transmit;
 mod visit;
 mod ways;

@@ -6,11 +6,12 @@ use lb_common::{Address as _, Flow, FlowKey, Outcome};
 use crate::{
     admit, count,
     family::Family,
-    find::{self, Direction, Node, Target, Track},
+    find::{self, Direction, Node},
     flows::{self, Wide},
     maps,
     parse::TcpPacket,
     snat::{self, Among},
+    target::{Target, Track},
     transmit,
     visit::Visit,
 };

@@ -6,8 +6,9 @@ use lb_common::Outcome;
 
 use crate::{
     family::{Family, V4, V6},
-    find::{Direction, Target},
+    find::Direction,
     layout::Layout,
+    target::Target,
     visit::Visit,
 };
 

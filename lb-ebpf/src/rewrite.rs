@@ -4,8 +4,8 @@ use lb_common::{Address as _, Port, checksum::Delta};
 
 use crate::{
     family::Family,
-    find::Target,
     parse::{Packet, TcpPacket},
+    target::Target,
 };
 
 /// Gives a packet its new ends.

@@ -12,12 +12,13 @@ use network_types::ip::IpProto;
 use crate::{
     count,
     family::Family,
-    find::{Direction, Target, Track},
+    find::Direction,
     flows, hops,
     link::{self, LinkAddresses},
     parse::Packet,
     pending::Pending,
     sort,
+    target::{Target, Track},
     visit::Visit,
 };
 

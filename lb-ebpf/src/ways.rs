@@ -7,14 +7,16 @@ use crate::{
     admit,
     errors::ErrorPacket,
     family::Family,
-    find::{self, Direction, Found, Target},
+    find::{self, Direction, Found},
     fragment,
     layout::Layout,
     lookup::Tracking,
     maps, outbound,
     parse::{Packet, TcpPacket},
     pending::{self, NO_SLOT},
-    rewrite, sort, transmit,
+    rewrite, sort,
+    target::Target,
+    transmit,
     visit::Visit,
 };
 

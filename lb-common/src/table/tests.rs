@@ -6,6 +6,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::FlowState;
 
 mod filling;
 mod lives;
@@ -22,7 +23,7 @@ fn the_layout_is_the_one_that_maps_have() {
 fn an_entry_is_read_from_its_words_as_it_lies_in_memory() {
     let entry = Entry {
         id: Id(0x0102_0304_0506_0708),
-        life: Life(0x1112_1314_1516_1718),
+        life: Life::from_bits(0x1112_1314_1516_1718),
         client_ack: 0x2122_2324,
         backend_ack: 0x3132_3334,
         client_isn: 0x4142_4344,

@@ -8,11 +8,11 @@ use network_types::ip::{IpProto, Ipv4Hdr};
 
 use super::Family;
 use crate::{
-    find::Target,
     flows::Narrow,
     fragment::{self, Ways},
     parse::TcpPacket,
     pending::{self, FoundTarget},
+    target::Target,
     visit::Visit,
     ways,
 };

@@ -8,11 +8,11 @@ use network_types::ip::{IpProto, Ipv6Hdr};
 
 use super::Family;
 use crate::{
-    find::Target,
     flows::Wide,
     fragment::{self, Ways},
     parse::TcpPacket,
     pending::{self, FoundTarget},
+    target::Target,
     visit::Visit,
     ways,
 };

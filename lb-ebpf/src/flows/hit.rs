@@ -1,0 +1,155 @@
+//! A flow that was found.
+
+use lb_common::{
+    Backend, Flow, FlowKey, Snat,
+    table::{Entry, Life},
+};
+
+use super::{Origin, Place, Table, scan::keyed};
+use crate::{atomic, family::Family, maps};
+
+/// A flow that was found. In this order nothing that is zero at first lies beside something else that
+/// is: the compiler would write both by one word that is not aligned, which the kernel does not take on
+/// the stack.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Hit {
+    pub(super) entry: *mut Entry,
+    backend: *const Backend,
+    pub life: Life,
+    pub snat: Snat,
+    pub slot: u32,
+    pub place: Place,
+    /// The tick in which its next hops were found to hold, if they do.
+    pub now: u32,
+}
+
+impl Hit {
+    /// None yet.
+    pub const NONE: Self = Self {
+        entry: core::ptr::null_mut(),
+        backend: core::ptr::null(),
+        life: Life::from_bits(0),
+        snat: Snat::NONE,
+        slot: 0,
+        place: Place::NOWHERE,
+        now: 0,
+    };
+
+    /// Its backend.
+    #[inline(always)]
+    pub fn backend(&self) -> &'static Backend {
+        // SAFETY: an entry of the map, from where the flow was found.
+        unsafe { &*self.backend }
+    }
+
+    /// The flow of an entry, if it is as wanted, and the same from the first look to the last.
+    #[inline(always)]
+    pub(super) fn of<T: Table>(
+        entry: *mut Entry,
+        place: Place,
+        wanted: impl Fn(*mut Entry, Place, Life, &'static Backend) -> bool,
+    ) -> Option<Self> {
+        // SAFETY: see the module.
+        let look = || unsafe { (&raw const (*entry).life).read_volatile() };
+        let life = look();
+        // SAFETY: see the module.
+        let slot = unsafe { (&raw const (*entry).id).read_volatile() }.slot();
+        if !life.is_there() {
+            return None;
+        }
+        let backend = maps::BACKENDS.get(slot)?;
+        if !wanted(entry, place, life, backend) {
+            return None;
+        }
+        let snat = snat_of::<T>(entry, backend);
+        if !look().is_flow_of(life) {
+            return None;
+        }
+        Some(Self { entry, life, now: 0, place, slot, snat, backend })
+    }
+
+    /// What the entry says.
+    #[inline(always)]
+    pub fn flow(&self) -> Flow {
+        // SAFETY: see the module.
+        let (client_ack, backend_ack, client_isn) = unsafe {
+            ((*self.entry).client_ack, (*self.entry).backend_ack, (*self.entry).client_isn)
+        };
+        let says =
+            Entry { life: self.life, client_ack, backend_ack, client_isn, ..Entry::default() };
+        Flow { backend: self.slot, snat: self.snat, ..says.flow(0) }
+    }
+
+    /// Reads its life anew; false where the entry is no longer this flow's, which then has none.
+    #[inline(always)]
+    pub(super) fn look_again(&mut self) -> bool {
+        // SAFETY: see the module.
+        let life = unsafe { (&raw const (*self.entry).life).read_volatile() };
+        if life.is_there() && life.is_flow_of(self.life) {
+            self.life = life;
+            return true;
+        }
+        self.place = Place::NOWHERE;
+        self.life = self.life.without_hops();
+        false
+    }
+
+    /// Puts another life in the place of the flow's; false where that was no longer so.
+    #[inline(always)]
+    pub(super) fn exchange(&mut self, life: Life) -> bool {
+        let (old, new) = (self.life.to_bits(), life.to_bits());
+        // SAFETY: see the module.
+        let was =
+            unsafe { atomic::compare_exchange((&raw mut (*self.entry).life).cast(), old, new) };
+        if was == old {
+            self.life = life;
+        }
+        was == old
+    }
+}
+
+#[inline(always)]
+pub(super) fn snat_of<T: Table>(entry: *const Entry, backend: &Backend) -> Snat {
+    // SAFETY: see the module.
+    let (pair, port) = unsafe { ((*entry).snat_pair, (*entry).snat_port) };
+    if pair == 0 {
+        return Snat::NONE;
+    }
+    Snat::new(pair, port, if T::OUTBOUND { 0 } else { backend.service as u16 })
+}
+
+/// Writes the flow at a place to `hit`, if it is the key's still.
+///
+/// A function of its own, as [`place_of`].
+#[inline(never)]
+pub fn look_at<T: Table, F: Family>(
+    place: Place,
+    key: &FlowKey<F::Address>,
+    hit: &mut Hit,
+) -> bool {
+    let key = keyed::<T, F>(key);
+    let Some(entry) = place.entry_of::<T>() else { return false };
+    let found = Hit::of::<T>(entry, place, |entry, _, _, backend| {
+        // SAFETY: see the module.
+        unsafe { T::is_of_client(entry, &key) && T::is_to_vip(entry, &key, backend) }
+    });
+    found.map(|found| *hit = found).is_some()
+}
+
+/// The same, if it is the key's client's still, and its answers come from `origin`. As [`look_at`].
+#[inline(never)]
+pub fn look_from<T: Table, F: Family>(
+    place: Place,
+    key: &FlowKey<F::Address>,
+    origin: &Origin<F>,
+    hit: &mut Hit,
+) -> bool {
+    let key = keyed::<T, F>(key);
+    let Some(entry) = place.entry_of::<T>() else { return false };
+    let found = Hit::of::<T>(entry, place, |entry, _, _, backend| {
+        // SAFETY: see the module.
+        unsafe { T::is_of_client(entry, &key) && origin.is_of(entry, backend) }
+    });
+    found.map(|found| *hit = found).is_some()
+}
