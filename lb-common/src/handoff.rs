@@ -4,8 +4,9 @@
 /// frame has.
 pub const MAX_HANDOFF_BYTES: usize = 1 << 14;
 
-/// The size of the ring between the program and userspace, in bytes: a power of two.
-pub const HANDOFF_RING_BYTES: u32 = 1 << 22;
+/// The size of the ring between the program and userspace, in bytes: a power of two. It holds some
+/// 1,300 packets of an Ethernet link while the daemon is at others, and the daemon has it mapped twice.
+pub const HANDOFF_RING_BYTES: u32 = 1 << 21;
 
 /// A translated packet on its way to userspace, which sends it through a raw socket: there the
 /// kernel resolves the neighbour, or has the route that XDP may not take.
