@@ -15,10 +15,6 @@ use crate::{
     hops, snat,
 };
 
-/// How often a change is tried, since another CPU may change the same flow in the same instant: the
-/// other direction's packet.
-const ATTEMPTS: u32 = 2;
-
 /// Notes a packet in the middle of a settled flow.
 #[inline(always)]
 pub fn pass(hit: &mut Hit, segment: &Segment, direction: Direction) {
@@ -59,6 +55,8 @@ mod effect {
     pub const REPLACES: u64 = 2;
     /// The flow, which was proven, has ended.
     pub const ENDED: u64 = 3;
+    /// Another CPU has changed the flow in the same instant.
+    pub const RACED: u64 = 4;
 }
 
 /// Notes a packet of a flow, in whatever state that is; false where the connection's port has just
@@ -70,7 +68,12 @@ pub fn note<T: Table, F: Family>(
     segment: &Segment,
     direction: Direction,
 ) -> bool {
-    match advance(hit, segment, direction) {
+    let mut effect = advance(hit, segment, direction);
+    if effect == effect::RACED {
+        // The other direction's packet: it has had its turn.
+        effect = advance(hit, segment, direction);
+    }
+    match effect {
         effect::PROVEN => prove::<F>(key, hit),
         effect::REPLACES => prove::<F>(key, hit) && replace::<T, F>(key, hit.place),
         effect::ENDED => end::<T, F>(key, hit),
@@ -89,59 +92,54 @@ fn advance(hit: &mut Hit, segment: &Segment, direction: Direction) -> u64 {
     const STAY: u64 = Change::Stay as u64;
     const PROVE: u64 = Change::Prove as u64;
     const END: u64 = Change::End as u64;
-    for _ in 0..ATTEMPTS {
-        let flow = hit.flow();
-        let (mut next, mut change) = match direction {
-            Direction::Forward => track::from_client(&flow, segment),
-            Direction::Return => track::from_backend(&flow, segment),
-        };
-        // However it came to this.
-        let byte = |byte: u8| forgotten(byte.into()) as u8;
-        next.state = byte(next.state);
-        next.client_fin = byte(next.client_fin);
-        next.backend_fin = byte(next.backend_fin);
-        next.last_seen = now;
-        // SAFETY: see the module above.
-        unsafe {
-            if flow.client_ack != next.client_ack {
-                (*hit.entry).client_ack = next.client_ack;
-            }
-            if flow.backend_ack != next.backend_ack {
-                (*hit.entry).backend_ack = next.backend_ack;
-            }
+    let flow = hit.flow();
+    let (mut next, mut change) = match direction {
+        Direction::Forward => track::from_client(&flow, segment),
+        Direction::Return => track::from_backend(&flow, segment),
+    };
+    // However it came to this.
+    let byte = |byte: u8| forgotten(byte.into()) as u8;
+    next.state = byte(next.state);
+    next.client_fin = byte(next.client_fin);
+    next.backend_fin = byte(next.backend_fin);
+    next.last_seen = now;
+    // SAFETY: see the module above.
+    unsafe {
+        if flow.client_ack != next.client_ack {
+            (*hit.entry).client_ack = next.client_ack;
         }
-        let was = hit.life;
-        let mut life = was.of(&next);
-        if !hop::holds(was.last_seen(), now, changed) {
-            life = life.without_hops();
-        }
-        // A flow that had lost its place among the proven ones has it again with its next tick.
-        let known = matches!(next.state(), FlowState::Established | FlowState::Closing);
-        if known && !was.is_proven() && was.last_seen() != life.last_seen() {
-            change = Change::Prove;
-        }
-        let effect = match forgotten(change as u64) {
-            STAY if life == was => return effect::NONE,
-            PROVE => {
-                life = life.proven();
-                if was.is_newer() { effect::REPLACES } else { effect::PROVEN }
-            }
-            END => {
-                life = life.unproven();
-                if was.is_proven() { effect::ENDED } else { effect::NONE }
-            }
-            _ => effect::NONE,
-        };
-        let life = Life::from_bits(forgotten(life.to_bits()));
-        let effect = forgotten(effect);
-        if hit.exchange(life) {
-            return effect;
-        }
-        if !hit.look_again() {
-            break;
+        if flow.backend_ack != next.backend_ack {
+            (*hit.entry).backend_ack = next.backend_ack;
         }
     }
-    effect::NONE
+    let was = hit.life;
+    let mut life = was.of(&next);
+    if !hop::holds(was.last_seen(), now, changed) {
+        life = life.without_hops();
+    }
+    // A flow that had lost its place among the proven ones has it again with its next tick.
+    let known = matches!(next.state(), FlowState::Established | FlowState::Closing);
+    if known && !was.is_proven() && was.last_seen() != life.last_seen() {
+        change = Change::Prove;
+    }
+    let effect = match forgotten(change as u64) {
+        STAY if life == was => return effect::NONE,
+        PROVE => {
+            life = life.proven();
+            if was.is_newer() { effect::REPLACES } else { effect::PROVEN }
+        }
+        END => {
+            life = life.unproven();
+            if was.is_proven() { effect::ENDED } else { effect::NONE }
+        }
+        _ => effect::NONE,
+    };
+    let life = Life::from_bits(forgotten(life.to_bits()));
+    let effect = forgotten(effect);
+    if hit.exchange(life) {
+        return effect;
+    }
+    forgotten(if hit.look_again() { effect::RACED } else { effect::NONE })
 }
 
 /// A flow is proven: so is its port, if that is still its own.
