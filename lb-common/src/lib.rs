@@ -33,7 +33,7 @@ pub use handoff::{HANDOFF_RING_BYTES, Handoff, MAX_HANDOFF_BYTES};
 pub use hop::{Hop, MAX_HOPS};
 pub use link::{Egress, LinkKey, MAX_TAGS, MAX_VLANS, Tag};
 pub use outcome::{Action, OUTCOMES, Outcome};
-pub use ports::{PORT_WORDS, PortRoles};
+pub use ports::{PortRoles, Roles};
 pub use programs::{ENTRY, Step};
 pub use roles::{AddressRole, MAX_ADDRESSES};
 pub use service::{
@@ -42,12 +42,14 @@ pub use service::{
 };
 pub use snat::{Holder, MAX_PAIRS, MAX_SNAT_ADDRESSES, PairKey, Snat};
 
-/// The table of the services' IPv4 flows: [`table::Entry`]s.
+/// The table of the services' IPv4 flows: [`table::Bucket`]s.
 pub const NARROW_MAP: &str = "NARROW";
 /// Holds the table of all other flows, once there is one: [`table::WideEntry`]s.
 pub const WIDE_MAP: &str = "WIDE";
-/// The tick of the last change of routes (see [`hop`]).
-pub const CHANGED_MAP: &str = "CHANGED";
+/// What the daemon tells of changes of routes (see [`hop::News`]): data of the program.
+pub const NEWS_MAP: &str = ".bss.news";
+/// The roles of all ports (see [`Roles`]): data of the program.
+pub const ROLES_MAP: &str = ".bss.roles";
 /// The global with the tables' seed.
 pub const SEED: &str = "SEED";
 /// The global with one less than the tables' buckets.
@@ -74,7 +76,7 @@ mod pod {
         PairKey,
         PortRoles,
         Service,
-        table::Entry,
+        table::Bucket,
         table::WideEntry
     );
 }

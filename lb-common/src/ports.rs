@@ -1,77 +1,75 @@
 //! Which ports can belong to a service, a backend or a connection that a node opened itself: a filter
-//! before any hash lookup.
+//! before any lookup.
 
 use crate::Port;
 
-/// Words of the filter: 64 ports each.
-pub const PORT_WORDS: u32 = 65536 / 64;
+/// All ports' roles, each at the place of the port's number as it stands in a packet: data of the
+/// program, in which a look-up is one load.
+pub type Roles = [PortRoles; 1 << 16];
 
-/// The roles of 64 neighbouring ports, one bit each.
-#[repr(C)]
+/// The roles of a port.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortRoles {
-    service: u64,
-    backend: u64,
-    /// Of those of backends.
-    paired: u64,
-    outbound: u64,
-}
+pub struct PortRoles(u8);
 
 impl PortRoles {
-    /// The word that holds `port`.
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    const SERVICE: u8 = 1;
+    const BACKEND: u8 = 1 << 1;
+    const PAIRED: u8 = 1 << 2;
+    const OUTBOUND: u8 = 1 << 3;
+
+    /// Where the roles of a port are.
     #[inline(always)]
-    pub const fn word(port: Port) -> u32 {
-        port.get() as u32 / 64
+    pub const fn place(port: Port) -> usize {
+        port.to_be_word() as usize
     }
 
+    /// Whether a service listens on it.
     #[inline(always)]
-    const fn bit(port: Port) -> u64 {
-        1 << (port.get() % 64)
+    pub const fn is_service(self) -> bool {
+        self.0 & Self::SERVICE != 0
     }
 
-    /// Whether a service listens on `port`, of this word.
+    /// Whether a backend listens on it.
     #[inline(always)]
-    pub const fn is_service(&self, port: Port) -> bool {
-        self.service & Self::bit(port) != 0
+    pub const fn is_backend(self) -> bool {
+        self.0 & Self::BACKEND != 0
     }
 
-    /// Whether a backend listens on `port`, of this word.
+    /// Whether packets to a backend that listens on it may leave from the port of a pair (see
+    /// [`crate::snat`]).
     #[inline(always)]
-    pub const fn is_backend(&self, port: Port) -> bool {
-        self.backend & Self::bit(port) != 0
+    pub const fn is_paired(self) -> bool {
+        self.0 & Self::PAIRED != 0
     }
 
-    /// Whether packets to a backend that listens on `port`, of this word, may leave from the port of
-    /// a pair (see [`crate::snat`]).
+    /// Whether connections that nodes open themselves may have it at one end.
     #[inline(always)]
-    pub const fn is_paired(&self, port: Port) -> bool {
-        self.paired & Self::bit(port) != 0
+    pub const fn is_outbound(self) -> bool {
+        self.0 & Self::OUTBOUND != 0
     }
 
-    /// Whether connections that nodes open themselves may have `port`, of this word, at one end.
-    #[inline(always)]
-    pub const fn is_outbound(&self, port: Port) -> bool {
-        self.outbound & Self::bit(port) != 0
+    /// Notes that a service listens on it.
+    pub const fn add_service(&mut self) {
+        self.0 |= Self::SERVICE;
     }
 
-    /// Notes that a service listens on `port`, of this word.
-    pub const fn add_service(&mut self, port: Port) {
-        self.service |= Self::bit(port);
+    /// Notes that a backend listens on it.
+    pub const fn add_backend(&mut self) {
+        self.0 |= Self::BACKEND;
     }
 
-    /// Notes that a backend listens on `port`, of this word.
-    pub const fn add_backend(&mut self, port: Port) {
-        self.backend |= Self::bit(port);
+    /// Notes that packets to a backend that listens on it may leave from a pair's port.
+    pub const fn add_paired(&mut self) {
+        self.0 |= Self::PAIRED;
     }
 
-    /// Notes that packets to a backend that listens on `port`, of this word, may leave from a pair's.
-    pub const fn add_paired(&mut self, port: Port) {
-        self.paired |= Self::bit(port);
-    }
-
-    /// Notes that connections that nodes open themselves may have any port of this word.
+    /// Notes that connections that nodes open themselves may have it.
     pub const fn add_outbound(&mut self) {
-        self.outbound = u64::MAX;
+        self.0 |= Self::OUTBOUND;
     }
 }
 
@@ -80,18 +78,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_port_has_its_own_bit_in_each_role() {
-        let mut words = vec![PortRoles::default(); PORT_WORDS as usize];
-        words[PortRoles::word(Port::new(5060)) as usize].add_service(Port::new(5060));
-        words[PortRoles::word(Port::new(65535)) as usize].add_backend(Port::new(65535));
-        words[0].add_paired(Port::new(63));
-        words[1].add_outbound();
+    fn each_port_has_its_own_roles() {
+        let mut roles = vec![PortRoles::default(); size_of::<Roles>()];
+        let add = |roles: &mut [PortRoles], port, role: fn(&mut PortRoles)| {
+            role(&mut roles[PortRoles::place(Port::new(port))]);
+        };
+        add(&mut roles, 5060, PortRoles::add_service);
+        add(&mut roles, 65535, PortRoles::add_backend);
+        add(&mut roles, 63, PortRoles::add_paired);
+        add(&mut roles, 5060, PortRoles::add_outbound);
         for port in 0..=u16::MAX {
-            let roles = words[PortRoles::word(Port::new(port)) as usize];
-            assert_eq!(roles.is_service(Port::new(port)), port == 5060);
-            assert_eq!(roles.is_backend(Port::new(port)), port == 65535);
-            assert_eq!(roles.is_paired(Port::new(port)), port == 63);
-            assert_eq!(roles.is_outbound(Port::new(port)), (64..128).contains(&port));
+            let its = roles[PortRoles::place(Port::new(port))];
+            assert_eq!(its.is_service(), port == 5060);
+            assert_eq!(its.is_backend(), port == 65535);
+            assert_eq!(its.is_paired(), port == 63);
+            assert_eq!(its.is_outbound(), port == 5060);
         }
     }
 }

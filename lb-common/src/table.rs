@@ -42,14 +42,20 @@ pub const fn further(hash: u64) -> u64 {
     mix(hash)
 }
 
-/// An IPv4 flow of a service: 32 bytes, two in a cache line.
+/// What tells an entry from others: of a [`Bucket`] all are in one cache line.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct Head {
     /// Who it is of, and the backend's slot.
     pub id: Id,
     /// Everything that changes at once.
     pub life: Life,
+}
+
+/// The rest of an entry.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
     /// As in [`Flow`].
     pub client_ack: u32,
     /// As in [`Flow`].
@@ -60,6 +66,26 @@ pub struct Entry {
     pub snat_port: Port,
     /// The pair whose port it has; 0: its source is not translated.
     pub snat_pair: u16,
+}
+
+/// A flow's entry.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Whose it is.
+    pub head: Head,
+    /// All else.
+    pub tail: Tail,
+}
+
+/// IPv4 flows of services, in two cache lines that no look-up has to wait for one after the other.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// Whose its entries are.
+    pub heads: [Head; WAYS as usize],
+    /// In the same order.
+    pub tails: [Tail; WAYS as usize],
 }
 
 /// A flow of IPv6, or one that a node opened: 64 bytes, a cache line.
@@ -76,7 +102,7 @@ pub struct WideEntry {
 
 /// Who a flow is of, and the backend's slot, in one word.
 ///
-/// | bits | of an [`Entry`] | of a [`WideEntry`] |
+/// | bits | of an IPv4 flow of a service | of a [`WideEntry`] |
 /// |---|---|---|
 /// | 0 to 15 | the backend's slot | the same |
 /// | 16 to 31 | the client's port | the same |
@@ -88,7 +114,7 @@ pub struct Id(u64);
 impl Id {
     const OUTBOUND: u64 = 1 << 63;
 
-    /// Of an [`Entry`].
+    /// Of an IPv4 flow of a service.
     #[inline(always)]
     pub const fn narrow(client: Ip4, port: Port, slot: u32) -> Self {
         Self((client.to_be_word() as u64) << 32 | Self::low(port, slot))
@@ -118,7 +144,7 @@ impl Id {
         Port::from_be_word((self.0 >> 16) as u16)
     }
 
-    /// The client's address, of an [`Entry`].
+    /// The client's address, of an IPv4 flow of a service.
     #[inline(always)]
     pub const fn client(self) -> Ip4 {
         Ip4::from_be_word((self.0 >> 32) as u32)
@@ -136,7 +162,7 @@ impl Id {
         self.0 & Self::OUTBOUND != 0
     }
 
-    /// In what the clients' ends of two [`Entry`]s differ; 0: not at all.
+    /// In what the clients' ends of two IPv4 flows of services differ; 0: not at all.
     #[inline(always)]
     pub const fn differs(self, other: Self) -> u64 {
         (self.0 ^ other.0) >> 16
@@ -159,40 +185,38 @@ pub const fn ticks_since(then: u32, now: u32) -> u32 {
 pub const HOP_BITS: u32 = 12;
 
 impl Entry {
-    /// Where [`Entry::life`] is among its words.
-    pub const LIFE: usize = 1;
-
     /// From its words, in order.
     pub const fn from_words([id, life, acks, open]: [u64; 4]) -> Self {
         let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) =
             (acks.to_ne_bytes(), open.to_ne_bytes());
         Self {
-            id: Id(id),
-            life: Life::from_bits(life),
-            client_ack: u32::from_ne_bytes([a, b, c, d]),
-            backend_ack: u32::from_ne_bytes([e, f, g, h]),
-            client_isn: u32::from_ne_bytes([i, j, k, l]),
-            snat_port: Port::from_be_bytes([m, n]),
-            snat_pair: u16::from_ne_bytes([o, p]),
+            head: Head { id: Id(id), life: Life::from_bits(life) },
+            tail: Tail {
+                client_ack: u32::from_ne_bytes([a, b, c, d]),
+                backend_ack: u32::from_ne_bytes([e, f, g, h]),
+                client_isn: u32::from_ne_bytes([i, j, k, l]),
+                snat_port: Port::from_be_bytes([m, n]),
+                snat_pair: u16::from_ne_bytes([o, p]),
+            },
         }
     }
 
     /// What it says; `service` is the number of its backend's service, or 0 where a node opened it.
     #[inline(always)]
     pub const fn flow(&self, service: u32) -> Flow {
-        let life = self.life;
+        let Self { head: Head { id, life }, tail } = *self;
         let [client_fin, backend_fin] = life.fins();
-        let snat = if self.snat_pair == 0 {
+        let snat = if tail.snat_pair == 0 {
             Snat::NONE
         } else {
-            Snat::new(self.snat_pair, self.snat_port, service as u16)
+            Snat::new(tail.snat_pair, tail.snat_port, service as u16)
         };
         Flow {
-            backend: self.id.slot(),
+            backend: id.slot(),
             last_seen: life.last_seen(),
-            client_isn: self.client_isn,
-            client_ack: self.client_ack,
-            backend_ack: self.backend_ack,
+            client_isn: tail.client_isn,
+            client_ack: tail.client_ack,
+            backend_ack: tail.backend_ack,
             state: life.state() as u8,
             contested: life.is_contested() as u8,
             client_fin: client_fin as u8,

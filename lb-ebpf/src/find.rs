@@ -104,8 +104,8 @@ pub fn paired<F: Family>(
     visit: &mut Visit,
     target: &mut Target<F>,
 ) -> Result<Found, Outcome> {
-    let is_paired = Roles::of(source.1).has(PortRoles::is_paired);
-    if !is_paired && !Roles::of(destination.1).has(PortRoles::is_outbound) {
+    let is_paired = roles(source.1).is_paired();
+    if !is_paired && !roles(destination.1).is_outbound() {
         return Ok(Found::Nothing);
     }
     let Some((pair, holder)) = holder::<F>(source, destination, is_paired) else {
@@ -131,7 +131,7 @@ pub fn opened<F: Family>(
     visit: &mut Visit,
     target: &mut Target<F>,
 ) -> Result<Found, Outcome> {
-    if !Roles::of(source.1).has(PortRoles::is_outbound) || node::<F>(source.0).is_none() {
+    if !roles(source.1).is_outbound() || node::<F>(source.0).is_none() {
         return Ok(Found::Nothing);
     }
     let key = FlowKey::tcp(source.0, source.1, destination.0, destination.1);
@@ -150,8 +150,7 @@ pub fn opened<F: Family>(
 /// Whether a packet between these ports may answer to the port of a pair.
 #[inline(always)]
 pub fn may_be_paired(source: Port, destination: Port) -> bool {
-    Roles::of(source).has(PortRoles::is_paired)
-        || Roles::of(destination).has(PortRoles::is_outbound)
+    roles(source).is_paired() || roles(destination).is_outbound()
 }
 
 #[inline(always)]
@@ -229,8 +228,8 @@ fn find<F: Family>(
     lookup: &impl Lookup<F>,
     key: &mut FlowKey<F::Address>,
 ) -> Result<(Place, Direction), Missing> {
-    let (of_source, of_destination) = (Roles::of(source.1), Roles::of(destination.1));
-    if of_source.has(PortRoles::is_backend) {
+    let (of_source, of_destination) = (roles(source.1), roles(destination.1));
+    if of_source.is_backend() {
         *key = FlowKey::tcp(destination.0, destination.1, source.0, source.1);
         let place = lookup.of_far_end::<F::Table>(key, &Origin::backend(source));
         if !place.is_nowhere() {
@@ -239,7 +238,7 @@ fn find<F: Family>(
         *key = FlowKey::tcp(source.0, source.1, destination.0, destination.1);
     }
     let mut missing = Missing::Nothing;
-    if of_destination.has(PortRoles::is_service) {
+    if of_destination.is_service() {
         let place = lookup.of_client::<F::Table>(key);
         if !place.is_nowhere() {
             return Ok((place, Direction::Forward));
@@ -247,25 +246,20 @@ fn find<F: Family>(
         // Whether there is such a service is asked where new connections are admitted.
         missing = Missing::New;
     }
-    if of_source.has(PortRoles::is_outbound) && node::<F>(source.0).is_some() {
+    if of_source.is_outbound() && node::<F>(source.0).is_some() {
         missing = Missing::New;
     }
     Err(missing)
 }
 
-/// A port and what it can belong to.
-pub struct Roles(Port, Option<&'static PortRoles>);
-
-impl Roles {
-    #[inline(always)]
-    pub fn of(port: Port) -> Self {
-        Self(port, maps::PORT_ROLES.get(PortRoles::word(port)))
-    }
-
-    #[inline(always)]
-    pub fn has(&self, role: fn(&PortRoles, Port) -> bool) -> bool {
-        self.1.is_some_and(|roles| role(roles, self.0))
-    }
+/// What a port can belong to.
+#[inline(always)]
+pub fn roles(port: Port) -> PortRoles {
+    /// The daemon writes it.
+    #[unsafe(link_section = ".bss.roles")]
+    static mut ROLES: lb_common::Roles = [PortRoles::NONE; 1 << 16];
+    // SAFETY: each port has its place.
+    unsafe { (&raw const ROLES).cast::<PortRoles>().add(PortRoles::place(port)).read_volatile() }
 }
 
 /// The target of a packet from the client's side of a connection, which is given by its backend and

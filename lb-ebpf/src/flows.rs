@@ -16,7 +16,7 @@ mod place;
 mod scan;
 mod tables;
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use lb_common::{
     FlowKey, FlowState, Snat, TICK_SHIFT,
     track::{Segment, flag},
@@ -27,19 +27,33 @@ pub use note::{note, pass, remember};
 pub use open::open;
 pub use origin::Origin;
 pub use place::Place;
-pub use scan::{find, find_from, place_from};
-pub use tables::{Narrow, Table, Wide, overflowed};
+pub use scan::{find, place_from};
+pub use tables::{Narrow, Table, Wide};
 
 use scan::{keyed, place_from_newer, place_of, place_of_newer, place_of_older};
 use tables::Choice;
 
-use crate::{family::Family, snat};
+use crate::{atomic::forgotten, family::Family, snat};
 
 /// The current tick (see [`TICK_SHIFT`]).
+///
+/// To ask for the time is a call, and the kernel's count of its timer's ticks is one load: so it is asked
+/// once in such a tick.
 #[inline(always)]
 pub fn now() -> u32 {
-    // SAFETY: the helper has no arguments and no effects.
-    unsafe { (bpf_ktime_get_coarse_ns() >> TICK_SHIFT) as u32 }
+    /// The lower halves of the count and of the tick, in one word.
+    static mut CLOCK: u64 = 0;
+    // SAFETY: one machine word; the helpers have no arguments and no effects.
+    unsafe {
+        let count = bpf_jiffies64() << 32;
+        let clock = (&raw const CLOCK).read_volatile();
+        if clock ^ count <= u32::MAX.into() {
+            return clock as u32;
+        }
+        let tick = (bpf_ktime_get_coarse_ns() >> TICK_SHIFT) as u32;
+        (&raw mut CLOCK).write_volatile(count | u64::from(tick));
+        forgotten(tick.into()) as u32
+    }
 }
 
 /// Where the flow with this key is, if the connection's port, if it has one, is still its own, whoever
@@ -101,8 +115,8 @@ fn fits<F: Family>(key: &FlowKey<F::Address>, hit: &Hit, segment: &Segment) -> b
 }
 
 /// Where the flow of the key's client is that decides a packet from `origin`, the backend's side; the
-/// key's VIP is not looked at.
-#[inline(always)]
+/// key's VIP is not looked at. A function of its own, as [`place_of`].
+#[inline(never)]
 pub fn of_far_end<T: Table, F: Family>(
     key: &FlowKey<F::Address>,
     origin: &Origin<F>,

@@ -3,17 +3,20 @@
 //! A hop's entry is written by whoever has marked it, once in an epoch: for the rest of that it says
 //! the same.
 
-use aya_ebpf::{btf_maps::Array, macros::btf_map};
-use lb_common::{Hop, MAX_HOPS, hop};
+use lb_common::{
+    Hop, MAX_HOPS,
+    hop::{self, News},
+};
 
 use crate::{atomic, flows, link::LinkAddresses};
 
-#[btf_map]
-static HOPS: Array<Hop, { MAX_HOPS as usize }> = Array::new();
+/// Data of the program, as what follows: they are reached without a look-up.
+#[unsafe(link_section = ".bss.hops")]
+static mut HOPS: [Hop; MAX_HOPS as usize] = [Hop::NONE; MAX_HOPS as usize];
 
-/// The tick of the last change of routes, links or neighbours. The daemon writes it.
-#[btf_map]
-static CHANGED: Array<u64, 1> = Array::new();
+/// The daemon writes it.
+#[unsafe(link_section = ".bss.news")]
+static mut NEWS: News = News::from_bits(0);
 
 /// How many places are looked at for one next hop.
 const PROBES: u32 = 4;
@@ -21,19 +24,25 @@ const PROBES: u32 = 4;
 /// No epoch: the entry is being written.
 const WRITTEN: u64 = 1;
 
-/// The tick of the last change.
+/// What the daemon has told of changes.
 #[inline(always)]
-pub fn changed() -> u32 {
+pub fn news() -> News {
     // SAFETY: one machine word.
-    CHANGED.get_ptr(0).map_or(0, |tick| unsafe { tick.read_volatile() } as u32)
+    unsafe { (&raw const NEWS).read_volatile() }
+}
+
+#[inline(always)]
+fn place(number: u32) -> *mut Hop {
+    // SAFETY: it is one of them.
+    unsafe { (&raw mut HOPS).cast::<Hop>().add((number % MAX_HOPS) as usize) }
 }
 
 /// The interface and link addresses of a next hop that is known in the tick `now`, if packets of `len`
 /// bytes may leave so.
 #[inline(always)]
 pub fn get(number: u32, now: u32, len: u32) -> Option<(u32, LinkAddresses)> {
-    let place = HOPS.get_ptr(number)?;
-    let epoch = hop::epoch(now, changed());
+    let place = place(number);
+    let epoch = hop::epoch(now, news());
     // SAFETY: the entry is memory of the map; its epoch, read after the rest, says whether that was
     // whole.
     let (hop, same) = unsafe { (*place, (&raw const (*place).epoch).read_volatile() == epoch) };
@@ -44,15 +53,15 @@ pub fn get(number: u32, now: u32, len: u32) -> Option<(u32, LinkAddresses)> {
 /// change: what the kernel told may be older than that.
 #[inline(always)]
 pub fn put(egress: u32, mtu: u32, addresses: [u32; 3]) -> u32 {
-    let (now, changed) = (flows::now(), changed());
-    if !hop::is_after(changed, now) {
+    let (now, news) = (flows::now(), news());
+    if !hop::may_be_kept(now, news) {
         return 0;
     }
-    let epoch = hop::epoch(now, changed);
+    let epoch = hop::epoch(now, news);
     let first = Hop::place(egress, mtu, addresses);
     for probe in 0..PROBES {
         let number = (first + probe) % MAX_HOPS;
-        let Some(place) = HOPS.get_ptr_mut(number) else { break };
+        let place = place(number);
         if number == 0 {
             continue;
         }

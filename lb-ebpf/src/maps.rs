@@ -9,7 +9,7 @@ use aya_ebpf::{
 use lb_common::{
     AddressRole, Backend, BackendCounters, Egress, Endpoint, HANDOFF_RING_BYTES, Ip, LinkKey,
     MAGLEV_WORDS, MAX_ADDRESSES, MAX_BACKENDS, MAX_INTERFACES, MAX_SERVICES, MAX_VLANS, OUTCOMES,
-    PORT_WORDS, PortRoles, Service, Step,
+    Service, Step,
 };
 
 /// The inner maps of one array may differ in size (`BPF_F_INNER_MAP`, kernel 5.10).
@@ -17,10 +17,6 @@ const INNER_MAP: usize = 0x1000;
 
 /// Services number from 1; 0 counts what belongs to none.
 const SERVICE_NUMBERS: usize = MAX_SERVICES as usize + 1;
-
-/// Which ports are a service's or a backend's, or those of connections that nodes open.
-#[btf_map]
-pub static PORT_ROLES: Array<PortRoles, { PORT_WORDS as usize }> = Array::new();
 
 /// VIP and port → service.
 #[btf_map]

@@ -2,16 +2,17 @@
 //! straight on. What is not so goes on to the programs that know all ways.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::{Address as _, Endpoint, FlowKey, Ip4, Outcome, PortRoles, Step};
+use lb_common::{Address as _, Endpoint, FlowKey, Ip4, Outcome, Step};
 
 use crate::{
     family::V4,
-    find::{self, Direction, End, Roles},
-    flows::{self, Hit, Narrow, Origin, overflowed},
+    find::{self, Direction, End, roles},
+    flows::{self, Hit, Narrow},
+    hops,
     layout::Layout,
     maps,
     parse::TcpPacket,
-    sort,
+    rewrite, sort, transmit,
     visit::Visit,
     ways,
 };
@@ -41,6 +42,9 @@ fn try_tcp4(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Result<Outc
         return go_on(Step::Tcp4);
     }
     flows::pass(&mut hit, &segment, direction);
+    if let Some(outcome) = straight(ctx, &packet, &hit, direction, visit) {
+        return Ok(outcome);
+    }
     let (client, vip) = match direction {
         Direction::Forward => (packet.source(), packet.destination()),
         Direction::Return => {
@@ -50,6 +54,32 @@ fn try_tcp4(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Result<Outc
     let key = FlowKey::tcp(client.0, client.1, vip.0, vip.1);
     let target = find::target_of::<V4>(&key, &hit, direction, packet.destination().0, visit);
     ways::send(ctx, &packet, &target, visit)
+}
+
+/// Sends the packet of a flow whose next hop is known, and of whose ends one changes; none where that is
+/// not so.
+#[inline(always)]
+fn straight(
+    ctx: &XdpContext,
+    packet: &TcpPacket<V4>,
+    hit: &Hit,
+    direction: Direction,
+    visit: &mut Visit,
+) -> Option<Outcome> {
+    let number = hit.life.hop(direction == Direction::Return);
+    if number == 0 || hit.snat.is_some() || packet.packet.ttl() <= 1 {
+        return None;
+    }
+    let (egress, addresses) = hops::get(number, hit.now, packet.packet.len)?;
+    let backend = hit.backend();
+    let (end, done) = match direction {
+        Direction::Forward => ((backend.address, backend.port), Outcome::Forwarded),
+        Direction::Return => ((backend.vip, backend.vip_port), Outcome::Returned),
+    };
+    rewrite::far_end(packet, direction, (Ip4::from_ip(end.0), end.1));
+    (visit.service, visit.speaker) = (backend.service, backend.vip);
+    let hop = transmit::Hop::by(&packet.packet, egress, addresses);
+    Some(transmit::leave(ctx, &packet.packet, (direction, hit.slot), (hop, done), visit))
 }
 
 /// What is known of a packet by one look.
@@ -64,32 +94,34 @@ enum Found {
 
 #[inline(always)]
 fn find(source: End<V4>, destination: End<V4>, opens: bool) -> Found {
-    let (of_source, of_destination) = (Roles::of(source.1), Roles::of(destination.1));
-    if of_source.has(PortRoles::is_paired) {
+    let (of_source, of_destination) = (roles(source.1), roles(destination.1));
+    if of_source.is_paired() {
         return Found::Elsewhere(Step::Paired4);
     }
-    let outbound =
-        of_source.has(PortRoles::is_outbound) || of_destination.has(PortRoles::is_outbound);
-    let to_service = of_destination.has(PortRoles::is_service);
-    if of_source.has(PortRoles::is_backend) {
-        let key = FlowKey::tcp(destination.0, destination.1, source.0, source.1);
-        return match flows::find_from::<Narrow, V4>(&key, &Origin::backend(source)) {
-            Some(hit) => Found::Hit(hit, Direction::Return),
-            None if to_service || outbound || overflowed() => Found::Elsewhere(Step::Tcp4),
-            None => Found::Nothing,
-        };
+    let outbound = of_source.is_outbound() || of_destination.is_outbound();
+    let to_service = of_destination.is_service();
+    let (client, far, direction) = if of_source.is_backend() {
+        (destination, source, Direction::Return)
+    } else if to_service {
+        (source, destination, Direction::Forward)
+    } else {
+        return if outbound { Found::Elsewhere(Step::Tcp4) } else { Found::Nothing };
+    };
+    let further = match flows::find::<Narrow, V4>(client, far, direction, opens) {
+        Ok(hit) => return Found::Hit(hit, direction),
+        Err(further) => further,
+    };
+    let elsewhere = match direction {
+        Direction::Return => to_service,
+        Direction::Forward => !opens && is_service(far),
+    };
+    if elsewhere || outbound || further {
+        return Found::Elsewhere(Step::Tcp4);
     }
-    if to_service {
-        let key = FlowKey::tcp(source.0, source.1, destination.0, destination.1);
-        return match flows::find::<Narrow, V4>(&key) {
-            Some(hit) => Found::Hit(hit, Direction::Forward),
-            None if outbound => Found::Elsewhere(Step::Tcp4),
-            None if opens => Found::Elsewhere(Step::Admit4),
-            None if is_service(destination) => Found::Elsewhere(Step::Tcp4),
-            None => Found::Nothing,
-        };
+    if direction == Direction::Forward && opens {
+        return Found::Elsewhere(Step::Admit4);
     }
-    if outbound { Found::Elsewhere(Step::Tcp4) } else { Found::Nothing }
+    Found::Nothing
 }
 
 #[inline(always)]

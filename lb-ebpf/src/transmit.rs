@@ -36,8 +36,9 @@ pub enum Hop {
 }
 
 impl Hop {
+    /// By an interface, which may be that of arrival.
     #[inline(always)]
-    fn by<F: Family>(packet: &Packet<F>, interface: u32, addresses: LinkAddresses) -> Self {
+    pub fn by<F: Family>(packet: &Packet<F>, interface: u32, addresses: LinkAddresses) -> Self {
         let egress = if interface == packet.layout.interface { 0 } else { interface };
         Self::Link { egress, addresses }
     }

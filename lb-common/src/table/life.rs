@@ -53,10 +53,10 @@ impl Life {
         state != 0 && state != Self::WRITTEN
     }
 
-    /// Whether nobody has the entry.
+    /// 1 where nobody has the entry, else 0. As [`Life::room`].
     #[inline(always)]
-    pub const fn is_free(self) -> bool {
-        self.0 & Self::STATE == 0
+    pub fn is_free_bit(self, opaque: impl Fn(u64) -> u64) -> u64 {
+        is_zero(self.0 & Self::STATE, opaque)
     }
 
     /// Whether its flow is proven.
@@ -204,8 +204,7 @@ impl Life {
     /// branches of it.
     #[inline(always)]
     pub fn room(self, now: u32, opaque: impl Fn(u64) -> u64) -> u64 {
-        // 1 where a number below 2^63 is zero.
-        let is_zero = |number: u64| opaque(opaque(number).wrapping_sub(1) >> 63);
+        let is_zero = |number: u64| is_zero(number, &opaque);
         let state = self.0 & Self::STATE;
         let free = is_zero(state);
         let written = is_zero(state ^ Self::WRITTEN);
@@ -222,4 +221,10 @@ impl Life {
 
     /// What [`Life::room`] says of a free entry: more than of any other.
     pub const FREE: u64 = 1 << 30;
+}
+
+/// 1 where a number below 2^63 is zero, else 0.
+#[inline(always)]
+fn is_zero(number: u64, opaque: impl Fn(u64) -> u64) -> u64 {
+    opaque(opaque(number).wrapping_sub(1) >> 63)
 }

@@ -15,20 +15,22 @@ mod lives;
 fn the_layout_is_the_one_that_maps_have() {
     assert_eq!((size_of::<Entry>(), align_of::<Entry>()), (32, 8));
     assert_eq!((size_of::<WideEntry>(), align_of::<WideEntry>()), (64, 8));
-    assert_eq!(offset_of!(Entry, life), Entry::LIFE * size_of::<u64>());
-    assert_eq!(offset_of!(WideEntry, entry), 0);
+    assert_eq!((size_of::<Bucket>(), align_of::<Bucket>()), (128, 8));
+    assert_eq!((offset_of!(Bucket, heads), offset_of!(Bucket, tails)), (0, 64));
+    assert_eq!((offset_of!(Entry, head), offset_of!(WideEntry, entry)), (0, 0));
 }
 
 #[test]
 fn an_entry_is_read_from_its_words_as_it_lies_in_memory() {
     let entry = Entry {
-        id: Id(0x0102_0304_0506_0708),
-        life: Life::from_bits(0x1112_1314_1516_1718),
-        client_ack: 0x2122_2324,
-        backend_ack: 0x3132_3334,
-        client_isn: 0x4142_4344,
-        snat_port: Port::new(0x5152),
-        snat_pair: 0x6162,
+        head: Head { id: Id(0x0102_0304_0506_0708), life: Life::from_bits(0x1112_1314_1516_1718) },
+        tail: Tail {
+            client_ack: 0x2122_2324,
+            backend_ack: 0x3132_3334,
+            client_isn: 0x4142_4344,
+            snat_port: Port::new(0x5152),
+            snat_pair: 0x6162,
+        },
     };
     // SAFETY: an entry is integers and byte arrays without padding.
     let words: [u64; 4] = unsafe { transmute(entry) };
@@ -104,17 +106,22 @@ fn an_entry_says_its_flow_and_whose_port_it_has() {
         snat: Snat::new(9, Port::new(4000), 5),
     };
     let entry = Entry {
-        id: Id::narrow(Ip4::from_be_bytes([192, 0, 2, 1]), Port::new(40_000), 77),
-        life: Life::default().of(&flow),
-        client_ack: 2,
-        backend_ack: 3,
-        client_isn: 1,
-        snat_port: Port::new(4000),
-        snat_pair: 9,
+        head: Head {
+            id: Id::narrow(Ip4::from_be_bytes([192, 0, 2, 1]), Port::new(40_000), 77),
+            life: Life::default().of(&flow),
+        },
+        tail: Tail {
+            client_ack: 2,
+            backend_ack: 3,
+            client_isn: 1,
+            snat_port: Port::new(4000),
+            snat_pair: 9,
+        },
     };
     assert_eq!(entry.flow(5), flow);
     assert_eq!(entry.flow(0).snat, Snat::new(9, Port::new(4000), 0));
-    assert_eq!(Entry { snat_pair: 0, ..entry }.flow(5), flow.leaving_from(Snat::NONE));
+    let untranslated = Tail { snat_pair: 0, ..entry.tail };
+    assert_eq!(Entry { tail: untranslated, ..entry }.flow(5), flow.leaving_from(Snat::NONE));
 }
 
 #[test]

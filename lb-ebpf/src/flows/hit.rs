@@ -2,10 +2,10 @@
 
 use lb_common::{
     Backend, Flow, FlowKey, Snat,
-    table::{Entry, Life},
+    table::{Entry, Head, Life, Tail},
 };
 
-use super::{Origin, Place, Table, scan::keyed};
+use super::{Origin, Place, Table, scan::keyed, tables::is_zero};
 use crate::{atomic, family::Family, maps};
 
 /// A flow that was found. In this order nothing that is zero at first lies beside something else that
@@ -14,7 +14,8 @@ use crate::{atomic, family::Family, maps};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Hit {
-    pub(super) entry: *mut Entry,
+    head: *mut Head,
+    pub(super) tail: *mut Tail,
     backend: *const Backend,
     pub life: Life,
     pub snat: Snat,
@@ -27,7 +28,8 @@ pub struct Hit {
 impl Hit {
     /// None yet.
     pub const NONE: Self = Self {
-        entry: core::ptr::null_mut(),
+        head: core::ptr::null_mut(),
+        tail: core::ptr::null_mut(),
         backend: core::ptr::null(),
         life: Life::from_bits(0),
         snat: Snat::NONE,
@@ -46,38 +48,41 @@ impl Hit {
     /// The flow of an entry, if it is as wanted, and the same from the first look to the last.
     #[inline(always)]
     pub(super) fn of<T: Table>(
-        entry: *mut Entry,
+        head: *mut Head,
         place: Place,
-        wanted: impl Fn(*mut Entry, Place, Life, &'static Backend) -> bool,
+        wanted: impl Fn(*mut Head, Place, Life, &'static Backend) -> bool,
     ) -> Option<Self> {
         // SAFETY: see the module.
-        let look = || unsafe { (&raw const (*entry).life).read_volatile() };
+        let look = || unsafe { (&raw const (*head).life).read_volatile() };
         let life = look();
         // SAFETY: see the module.
-        let slot = unsafe { (&raw const (*entry).id).read_volatile() }.slot();
+        let slot = unsafe { (&raw const (*head).id).read_volatile() }.slot();
         if !life.is_there() {
             return None;
         }
         let backend = maps::BACKENDS.get(slot)?;
-        if !wanted(entry, place, life, backend) {
+        if !wanted(head, place, life, backend) {
             return None;
         }
-        let snat = snat_of::<T>(entry, backend);
+        // SAFETY: see the module.
+        let tail = unsafe { T::tail(head) };
+        let snat = snat_of::<T>(tail, backend);
         if !look().is_flow_of(life) {
             return None;
         }
-        Some(Self { entry, life, now: 0, place, slot, snat, backend })
+        Some(Self { head, tail, life, now: 0, place, slot, snat, backend })
     }
 
     /// What the entry says.
     #[inline(always)]
     pub fn flow(&self) -> Flow {
         // SAFETY: see the module.
-        let (client_ack, backend_ack, client_isn) = unsafe {
-            ((*self.entry).client_ack, (*self.entry).backend_ack, (*self.entry).client_isn)
+        let (client_ack, backend_ack, client_isn) =
+            unsafe { ((*self.tail).client_ack, (*self.tail).backend_ack, (*self.tail).client_isn) };
+        let says = Entry {
+            head: Head { life: self.life, ..Head::default() },
+            tail: Tail { client_ack, backend_ack, client_isn, ..Tail::default() },
         };
-        let says =
-            Entry { life: self.life, client_ack, backend_ack, client_isn, ..Entry::default() };
         Flow { backend: self.slot, snat: self.snat, ..says.flow(0) }
     }
 
@@ -85,7 +90,7 @@ impl Hit {
     #[inline(always)]
     pub(super) fn look_again(&mut self) -> bool {
         // SAFETY: see the module.
-        let life = unsafe { (&raw const (*self.entry).life).read_volatile() };
+        let life = unsafe { (&raw const (*self.head).life).read_volatile() };
         if life.is_there() && life.is_flow_of(self.life) {
             self.life = life;
             return true;
@@ -101,7 +106,7 @@ impl Hit {
         let (old, new) = (self.life.to_bits(), life.to_bits());
         // SAFETY: see the module.
         let was =
-            unsafe { atomic::compare_exchange((&raw mut (*self.entry).life).cast(), old, new) };
+            unsafe { atomic::compare_exchange((&raw mut (*self.head).life).cast(), old, new) };
         if was == old {
             self.life = life;
         }
@@ -110,13 +115,12 @@ impl Hit {
 }
 
 #[inline(always)]
-pub(super) fn snat_of<T: Table>(entry: *const Entry, backend: &Backend) -> Snat {
+pub(super) fn snat_of<T: Table>(tail: *const Tail, backend: &Backend) -> Snat {
     // SAFETY: see the module.
-    let (pair, port) = unsafe { ((*entry).snat_pair, (*entry).snat_port) };
-    if pair == 0 {
-        return Snat::NONE;
-    }
-    Snat::new(pair, port, if T::OUTBOUND { 0 } else { backend.service as u16 })
+    let (pair, port) = unsafe { ((*tail).snat_pair, (*tail).snat_port) };
+    let service = if T::OUTBOUND { 0 } else { backend.service };
+    // Without a pair there is no port either. By arithmetic: one state for the verifier, not two.
+    Snat::new(pair, port, (service * (1 - is_zero(pair.into()))) as u16)
 }
 
 /// Writes the flow at a place to `hit`, if it is the key's still.
@@ -129,10 +133,10 @@ pub fn look_at<T: Table, F: Family>(
     hit: &mut Hit,
 ) -> bool {
     let key = keyed::<T, F>(key);
-    let Some(entry) = place.entry_of::<T>() else { return false };
-    let found = Hit::of::<T>(entry, place, |entry, _, _, backend| {
+    let Some(head) = place.head_of::<T>() else { return false };
+    let found = Hit::of::<T>(head, place, |head, _, _, backend| {
         // SAFETY: see the module.
-        unsafe { T::is_of_client(entry, &key) && T::is_to_vip(entry, &key, backend) }
+        unsafe { T::is_of_client(head, &key) && T::is_to_vip(head, &key, backend) }
     });
     found.map(|found| *hit = found).is_some()
 }
@@ -146,10 +150,10 @@ pub fn look_from<T: Table, F: Family>(
     hit: &mut Hit,
 ) -> bool {
     let key = keyed::<T, F>(key);
-    let Some(entry) = place.entry_of::<T>() else { return false };
-    let found = Hit::of::<T>(entry, place, |entry, _, _, backend| {
+    let Some(head) = place.head_of::<T>() else { return false };
+    let found = Hit::of::<T>(head, place, |head, _, _, backend| {
         // SAFETY: see the module.
-        unsafe { T::is_of_client(entry, &key) && origin.is_of(entry, backend) }
+        unsafe { T::is_of_client(head, &key) && origin.is_of::<T>(head, backend) }
     });
     found.map(|found| *hit = found).is_some()
 }

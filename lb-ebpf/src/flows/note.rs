@@ -18,12 +18,12 @@ use crate::{
 /// Notes a packet in the middle of a settled flow.
 #[inline(always)]
 pub fn pass(hit: &mut Hit, segment: &Segment, direction: Direction) {
-    let (now, changed) = (now(), hops::changed());
+    let (now, news) = (now(), hops::news());
     hit.now = now;
     // SAFETY: see the module above.
     unsafe {
-        let client = &raw mut (*hit.entry).client_ack;
-        let backend = &raw mut (*hit.entry).backend_ack;
+        let client = &raw mut (*hit.tail).client_ack;
+        let backend = &raw mut (*hit.tail).backend_ack;
         let (acked, expected) = match direction {
             Direction::Forward => (client, *backend),
             Direction::Return => (backend, *client),
@@ -38,7 +38,7 @@ pub fn pass(hit: &mut Hit, segment: &Segment, direction: Direction) {
     if seen == was {
         return;
     }
-    let known = hop::holds(was.last_seen(), now, changed);
+    let known = hop::holds(was.last_seen(), now, news);
     let life = if known { seen } else { seen.without_hops() };
     if !hit.exchange(life) {
         // Another CPU has noted its packet in this instant: this one asks for its way.
@@ -87,8 +87,10 @@ pub fn note<T: Table, F: Family>(
 /// takes its part of the stack for good.
 #[inline(never)]
 fn advance(hit: &mut Hit, segment: &Segment, direction: Direction) -> u64 {
-    let (now, changed) = (now(), hops::changed());
+    let now = now();
     hit.now = now;
+    let known = hop::holds(hit.life.last_seen(), now, hops::news());
+    let known = forgotten(known.into()) != 0;
     const STAY: u64 = Change::Stay as u64;
     const PROVE: u64 = Change::Prove as u64;
     const END: u64 = Change::End as u64;
@@ -106,20 +108,20 @@ fn advance(hit: &mut Hit, segment: &Segment, direction: Direction) -> u64 {
     // SAFETY: see the module above.
     unsafe {
         if flow.client_ack != next.client_ack {
-            (*hit.entry).client_ack = next.client_ack;
+            (*hit.tail).client_ack = next.client_ack;
         }
         if flow.backend_ack != next.backend_ack {
-            (*hit.entry).backend_ack = next.backend_ack;
+            (*hit.tail).backend_ack = next.backend_ack;
         }
     }
     let was = hit.life;
     let mut life = was.of(&next);
-    if !hop::holds(was.last_seen(), now, changed) {
+    if !known {
         life = life.without_hops();
     }
     // A flow that had lost its place among the proven ones has it again with its next tick.
-    let known = matches!(next.state(), FlowState::Established | FlowState::Closing);
-    if known && !was.is_proven() && was.last_seen() != life.last_seen() {
+    let was_proven = matches!(next.state(), FlowState::Established | FlowState::Closing);
+    if was_proven && !was.is_proven() && was.last_seen() != life.last_seen() {
         change = Change::Prove;
     }
     let effect = match forgotten(change as u64) {
@@ -197,11 +199,11 @@ fn end<T: Table, F: Family>(key: &FlowKey<F::Address>, hit: &mut Hit) -> bool {
 /// Says whether a newer connection waits for its proof beside the one at a place.
 #[inline(always)]
 pub(super) fn contest<T: Table>(place: Place, contested: bool) {
-    let Some(entry) = place.entry_of::<T>() else { return };
+    let Some(head) = place.head_of::<T>() else { return };
     // SAFETY: see the module above. Where another CPU is quicker, the next packet says it again; and
     // the mark on another flow, whose entry this has become, only has its packets look twice.
     unsafe {
-        let word = (&raw mut (*entry).life).cast::<u64>();
+        let word = (&raw mut (*head).life).cast::<u64>();
         let life = Life::from_bits(word.read_volatile());
         if life.is_there() && life.is_proven() {
             let marked = life.contested(contested).to_bits();
@@ -213,11 +215,11 @@ pub(super) fn contest<T: Table>(place: Place, contested: bool) {
 /// Notes the next hop of a flow that is as it was.
 #[inline(always)]
 pub fn remember(place: Place, life: Life, direction: Direction, hop: u32) {
-    let Some(entry) = place.entry() else { return };
+    let Some(head) = place.head() else { return };
     let with_hop = life.with_hop(direction == Direction::Return, hop);
     // SAFETY: see the module above.
     unsafe {
-        let word = (&raw mut (*entry).life).cast();
+        let word = (&raw mut (*head).life).cast();
         atomic::compare_exchange(word, life.to_bits(), with_hop.to_bits());
     }
 }

@@ -2,12 +2,13 @@
 
 use lb_common::{
     Flow, FlowKey, Port, Snat,
-    table::{Entry, Life, WAYS},
+    table::{Head, Life, WAYS},
 };
 
 use super::{
     Hit, Place, Table, keyed, look_at, place_of, place_of_newer,
-    tables::{Choice, choices, overflow},
+    scan::{count, lowest},
+    tables::{Choice, choices, go_further},
 };
 use crate::{
     atomic::{self, forgotten, opaque},
@@ -39,7 +40,7 @@ pub fn open<T: Table, F: Family>(key: &FlowKey<F::Address>, flow: &Flow) -> Plac
         return if came == ENTERED { place } else { Place::NOWHERE };
     }
     if came == FULL {
-        overflow();
+        go_further::<T>(&keyed::<T, F>(key));
     }
     if came == FULL || before.is_nowhere() {
         let choice = if came == FULL { Choice::Further } else { Choice::First };
@@ -93,10 +94,10 @@ fn enter<T: Table, F: Family>(
     place: Place,
     newer: bool,
 ) -> u64 {
-    let Some(entry) = place.entry_of::<T>() else { return FULL };
+    let Some(head) = place.head_of::<T>() else { return FULL };
     // SAFETY: see the module above; once it is marked the entry is this CPU's.
     unsafe {
-        let life = (&raw mut (*entry).life).cast::<u64>();
+        let life = (&raw mut (*head).life).cast::<u64>();
         let was = life.read_volatile();
         let written = Life::from_bits(was).written();
         if Life::from_bits(was).room(flow.last_seen, opaque) == 0 {
@@ -105,48 +106,66 @@ fn enter<T: Table, F: Family>(
         if atomic::compare_exchange(life, was, written.to_bits()) != was {
             return RACED;
         }
-        T::write(entry, &keyed::<T, F>(key), flow);
+        T::write(head, &keyed::<T, F>(key), flow);
         let opened = written.of(flow).newer(newer);
         atomic::compare_exchange(life, written.to_bits(), opened.to_bits());
     }
     ENTERED
 }
 
-/// The entry that serves a new flow best. A bucket that has more room than the other serves better: so
-/// both are full at a time as seldom as can be. Of free ones the first, since packets look there
-/// first: half of a bucket's entries are in a cache line of their own. Of flows that have been silent
-/// for as long any, by the new one's number: in a flood the last one that came has no worse a chance
-/// than others. Without branches, see [`Life::room`].
+/// The entry that serves a new flow best: a free one, or that of a flow that has been silent for longest.
 ///
 /// A function of its own, as [`enter`].
 #[inline(never)]
 fn roomiest<T: Table, F: Family>(key: &FlowKey<F::Address>, flow: &Flow, choice: Choice) -> Place {
-    const ENTRIES: u64 = 2 * WAYS as u64;
-    /// For the first choice, where packets look first, while it has one flow at most.
-    const FIRST: u64 = WAYS as u64 + 1;
     let numbers = choices::<T>(&keyed::<T, F>(key), choice);
+    let place = free::<T>(numbers);
+    if place.is_nowhere() { most_silent::<T>(numbers, flow) } else { place.forgotten() }
+}
+
+/// The heads of a bucket.
+#[inline(always)]
+fn lives<T: Table>(bucket: *mut u8) -> impl Iterator<Item = (u32, Life)> {
+    // SAFETY: see the module above; a bucket has so many.
+    (0..WAYS)
+        .map(move |way| (way, unsafe { (*bucket.add(way as usize * T::HEAD).cast::<Head>()).life }))
+}
+
+/// A free entry, where there is one. A bucket that has more of them than the other serves better: so both
+/// are full at a time as seldom as can be. But the first one does while it has one flow at most, since
+/// packets look there first.
+#[inline(always)]
+fn free<T: Table>(numbers: [u32; 2]) -> Place {
+    let mut ways = [0, 0];
+    for (ways, number) in ways.iter_mut().zip(numbers) {
+        let Some(bucket) = T::bucket(number) else { break };
+        for (way, life) in lives::<T>(bucket) {
+            *ways |= (life.is_free_bit(opaque) as u32) << way;
+        }
+    }
+    let ([first, second], [a, b]) = (ways, ways.map(count));
+    if a >= WAYS - 1 || a != 0 && a >= b {
+        return Place::new::<T>(numbers[0], lowest(first));
+    }
+    if b != 0 { Place::new::<T>(numbers[1], lowest(second)) } else { Place::NOWHERE }
+}
+
+/// The unproven flow that has been silent for longest; of those that have been for as long any, by the new
+/// one's number: in a flood the last one that came has no worse a chance than others. Without branches, see
+/// [`Life::room`].
+#[inline(always)]
+fn most_silent<T: Table>(numbers: [u32; 2], flow: &Flow) -> Place {
+    const ENTRIES: u64 = 2 * WAYS as u64;
     let turn = u64::from(flow.client_isn) % ENTRIES;
     let mut best = 0;
     for (which, number) in (0..).zip(numbers) {
         let Some(bucket) = T::bucket(number) else { break };
-        let (mut free, mut best_here) = (0, 0);
-        for way in 0..WAYS {
-            // SAFETY: see the module above.
-            let life = unsafe { (*bucket.add(way as usize * T::ENTRY).cast::<Entry>()).life };
-            let room = life.room(flow.last_seen, opaque);
-            let is_free = opaque(room / Life::FREE);
-            free += is_free;
-            let order = ENTRIES - 1 - u64::from(which * WAYS + way);
-            let score = room * ENTRIES + (order ^ (turn * (1 - is_free)));
-            best_here = larger(best_here, score);
+        for (way, life) in lives::<T>(bucket) {
+            let order = u64::from(which * WAYS + way) ^ turn;
+            best = larger(best, life.room(flow.last_seen, opaque) * ENTRIES + order);
         }
-        let first = if which == 0 { (free + 1) / 4 * (FIRST - free) } else { 0 };
-        let is_free = best_here / ENTRIES / Life::FREE;
-        best = larger(best, best_here + (free + first) * is_free * ENTRIES);
     }
-    let best = forgotten(best);
-    let is_free = opaque(best / ENTRIES / Life::FREE);
-    let order = ENTRIES - 1 - ((best % ENTRIES) ^ (turn * (1 - is_free)));
+    let order = (forgotten(best) % ENTRIES) ^ turn;
     let [first, second] = numbers;
     let in_second = opaque(order / u64::from(WAYS)) as u32;
     let number = first ^ (first ^ second) & in_second.wrapping_neg();

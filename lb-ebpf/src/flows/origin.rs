@@ -1,7 +1,8 @@
 //! Where a packet comes from that may be a backend's answer.
 
-use lb_common::{Address as _, Backend, Port, table::Entry};
+use lb_common::{Address as _, Backend, Port, table::Head};
 
+use super::Table;
 use crate::{family::Family, find::End};
 
 /// From where a packet comes that may be a backend's answer. Aligned as it is moved: the kernel checks
@@ -32,9 +33,12 @@ impl<F: Family> Origin<F> {
 
     /// Whether the answers of a flow of `backend` come from there.
     #[inline(always)]
-    pub(super) fn is_of(&self, entry: *const Entry, backend: &Backend) -> bool {
+    pub(super) fn is_of<T: Table>(&self, head: *mut Head, backend: &Backend) -> bool {
         // SAFETY: see the module.
-        let (pair, port) = unsafe { ((*entry).snat_pair, (*entry).snat_port) };
+        let (pair, port) = unsafe {
+            let tail = T::tail(head);
+            ((*tail).snat_pair, (*tail).snat_port)
+        };
         if self.pair != 0 {
             return pair == self.pair && port == self.port;
         }

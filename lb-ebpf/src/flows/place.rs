@@ -2,7 +2,7 @@
 
 use lb_common::{
     FlowKey,
-    table::{Entry, WAYS},
+    table::{Head, WAYS},
 };
 
 use super::{Choice, Hit, Narrow, Table, Wide, tables};
@@ -19,7 +19,7 @@ impl Place {
 
     #[inline(always)]
     pub(super) const fn new<T: Table>(bucket: u32, way: u32) -> Self {
-        let wide = if T::ENTRY == Wide::<true>::ENTRY { Self::WIDE } else { 0 };
+        let wide = if T::HEAD == Wide::<true>::HEAD { Self::WIDE } else { 0 };
         Self(wide | (bucket * WAYS + way))
     }
 
@@ -50,18 +50,18 @@ impl Place {
     }
 
     #[inline(always)]
-    pub(super) fn entry(self) -> Option<*mut Entry> {
+    pub(super) fn head(self) -> Option<*mut Head> {
         if self.0 & Self::WIDE == 0 {
-            self.entry_of::<Narrow>()
+            self.head_of::<Narrow>()
         } else {
-            self.entry_of::<Wide<true>>()
+            self.head_of::<Wide<true>>()
         }
     }
 
     #[inline(always)]
-    pub(super) fn entry_of<T: Table>(self) -> Option<*mut Entry> {
+    pub(super) fn head_of<T: Table>(self) -> Option<*mut Head> {
         let bucket = T::bucket((self.0 & !Self::WIDE) / WAYS)?;
         // SAFETY: a bucket has so many entries.
-        Some(unsafe { bucket.add((self.0 % WAYS) as usize * T::ENTRY).cast() })
+        Some(unsafe { bucket.add((self.0 % WAYS) as usize * T::HEAD).cast() })
     }
 }

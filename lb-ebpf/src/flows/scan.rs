@@ -2,60 +2,86 @@
 
 use lb_common::{
     Address as _, Backend, FlowKey,
-    table::{Entry, Life, WAYS},
+    table::{Head, Life, WAYS},
     track::answers_syn,
 };
 
-use super::{Choice, Hit, Origin, Place, Table, overflowed, tables};
-use crate::family::Family;
+use super::{Choice, Hit, Origin, Place, Table, tables, tables::LINE};
+use crate::{
+    family::Family,
+    find::{Direction, End},
+};
 
 /// The first flow of the key's client, in two buckets, that is as wanted.
 #[inline(always)]
 pub(super) fn scan<T: Table>(
     key: &FlowKey<T::Address>,
     choice: Choice,
-    wanted: impl Fn(*mut Entry, Place, Life, &'static Backend) -> bool,
+    wanted: impl Fn(*mut Head, Place, Life, &'static Backend) -> bool,
 ) -> Option<Hit> {
-    pub(super) const LINE: usize = 64;
-    pub(super) const BOTH: u32 = 3;
     for number in tables::choices::<T>(key, choice) {
         let bucket = T::bucket(number)?;
+        tables::fetch_tails::<T>(bucket);
         for line in 0..WAYS / T::PER_LINE {
             // SAFETY: a bucket has so many lines.
             let start = unsafe { bucket.add(line as usize * LINE) };
             // SAFETY: it is a line of the table.
-            let ways = unsafe { T::of_client(start, key) };
-            if ways == 0 {
-                continue;
-            }
-            let at = |way: u32| {
-                // SAFETY: the line has that entry.
-                let entry = unsafe { start.add(way as usize * T::ENTRY).cast() };
+            let mut ways = unsafe { T::of_client(start, key) };
+            for _ in 0..T::PER_LINE {
+                if ways == 0 {
+                    break;
+                }
+                let way = lowest(ways);
+                // SAFETY: the line has that head.
+                let head = unsafe { start.add(way as usize * T::HEAD).cast() };
                 let place = Place::new::<T>(number, line * T::PER_LINE + way);
-                Hit::of::<T>(entry, place, &wanted)
-            };
-            if let Some(hit) = at(ways & 1 ^ 1) {
-                return Some(hit);
-            }
-            if T::PER_LINE > 1
-                && ways == BOTH
-                && let Some(hit) = at(1)
-            {
-                return Some(hit);
+                if let Some(hit) = Hit::of::<T>(head, place, &wanted) {
+                    return Some(hit);
+                }
+                ways &= ways - 1;
             }
         }
     }
     None
 }
 
+/// The lowest of the ways of a bucket that are marked by a bit each, where one is. By a table, since
+/// there is no instruction for it, and branches on it could not be foretold.
+#[inline(always)]
+pub(super) const fn lowest(ways: u32) -> u32 {
+    const LOWEST: u32 = {
+        let (mut table, mut ways) = (0, 1u32);
+        while ways < 1 << WAYS {
+            table |= ways.trailing_zeros() << (2 * ways);
+            ways += 1;
+        }
+        table
+    };
+    LOWEST >> (2 * ways) & 3
+}
+
+/// How many ways of a bucket are marked. As [`lowest`].
+#[inline(always)]
+pub(super) const fn count(ways: u32) -> u32 {
+    const COUNT: u64 = {
+        let (mut table, mut ways) = (0, 0u32);
+        while ways < 1 << WAYS {
+            table |= (ways.count_ones() as u64) << (4 * ways);
+            ways += 1;
+        }
+        table
+    };
+    (COUNT >> (4 * ways)) as u32 & 7
+}
+
 /// Where the first flow of the key's client is that is as wanted.
 #[inline(always)]
 pub(super) fn place<T: Table>(
     key: &FlowKey<T::Address>,
-    wanted: impl Fn(*mut Entry, Place, Life, &'static Backend) -> bool,
+    wanted: impl Fn(*mut Head, Place, Life, &'static Backend) -> bool,
 ) -> Place {
     let mut hit = scan::<T>(key, Choice::First, &wanted);
-    if hit.is_none() && overflowed() {
+    if hit.is_none() && tables::may_lie_further::<T>(key) {
         hit = scan::<T>(key, Choice::Further, &wanted);
     }
     Place::of(hit)
@@ -68,14 +94,29 @@ pub(super) fn keyed<T: Table, F: Family>(key: &FlowKey<F::Address>) -> FlowKey<T
     FlowKey::tcp(address(key.client), key.client_port, address(key.vip), key.vip_port)
 }
 
-/// The flow with this key, where packets look first.
+/// The flow of a client that a packet from its side, or from the far one's, is of, where packets look
+/// first; else whether it may lie further. `opens`: that there is none is likely.
 #[inline(always)]
-pub fn find<T: Table, F: Family>(key: &FlowKey<F::Address>) -> Option<Hit> {
-    let key = keyed::<T, F>(key);
-    scan::<T>(&key, Choice::First, |entry, _, life, backend| {
-        // SAFETY: see the module.
-        !life.is_newer() && unsafe { T::is_to_vip(entry, &key, backend) }
-    })
+pub fn find<T: Table, F: Family>(
+    client: End<F>,
+    far: End<F>,
+    direction: Direction,
+    opens: bool,
+) -> Result<Hit, bool> {
+    let key = keyed::<T, F>(&FlowKey::tcp(client.0, client.1, far.0, far.1));
+    if opens {
+        tables::fetch_second::<T>(&key);
+    }
+    let origin = Origin::<F>::backend(far);
+    let hit = scan::<T>(&key, Choice::First, |head, _, life, backend| {
+        !life.is_newer()
+            && match direction {
+                // SAFETY: see the module.
+                Direction::Forward => unsafe { T::is_to_vip(head, &key, backend) },
+                Direction::Return => origin.is_of::<T>(head, backend),
+            }
+    });
+    hit.ok_or_else(|| tables::may_lie_further::<T>(&key))
 }
 
 /// Where the flow with this key is that is not a newer one.
@@ -84,9 +125,9 @@ pub fn find<T: Table, F: Family>(key: &FlowKey<F::Address>) -> Option<Hit> {
 #[inline(never)]
 pub(super) fn place_of<T: Table, F: Family>(key: &FlowKey<F::Address>) -> Place {
     let key = keyed::<T, F>(key);
-    place::<T>(&key, |entry, _, life, backend| {
+    place::<T>(&key, |head, _, life, backend| {
         // SAFETY: see the module.
-        !life.is_newer() && unsafe { T::is_to_vip(entry, &key, backend) }
+        !life.is_newer() && unsafe { T::is_to_vip(head, &key, backend) }
     })
 }
 
@@ -98,9 +139,9 @@ pub(super) fn place_of_older<T: Table, F: Family>(
     other: Place,
 ) -> Place {
     let key = keyed::<T, F>(key);
-    let hit = scan::<T>(&key, Choice::First, |entry, its, life, backend| {
+    let hit = scan::<T>(&key, Choice::First, |head, its, life, backend| {
         // SAFETY: see the module.
-        life.is_proven() && its != other && unsafe { T::is_to_vip(entry, &key, backend) }
+        life.is_proven() && its != other && unsafe { T::is_to_vip(head, &key, backend) }
     });
     Place::of(hit)
 }
@@ -110,9 +151,9 @@ pub(super) fn place_of_older<T: Table, F: Family>(
 #[inline(never)]
 pub(super) fn place_of_newer<T: Table, F: Family>(key: &FlowKey<F::Address>) -> Place {
     let key = keyed::<T, F>(key);
-    let hit = scan::<T>(&key, Choice::First, |entry, _, life, backend| {
+    let hit = scan::<T>(&key, Choice::First, |head, _, life, backend| {
         // SAFETY: see the module.
-        life.is_newer() && unsafe { T::is_to_vip(entry, &key, backend) }
+        life.is_newer() && unsafe { T::is_to_vip(head, &key, backend) }
     });
     Place::of(hit)
 }
@@ -125,11 +166,11 @@ pub(super) fn place_from_newer<T: Table, F: Family>(
     origin: &Origin<F>,
     ack: u32,
 ) -> Place {
-    let hit = scan::<T>(&keyed::<T, F>(key), Choice::First, |entry, _, life, backend| {
+    let hit = scan::<T>(&keyed::<T, F>(key), Choice::First, |head, _, life, backend| {
         // SAFETY: see the module.
         life.is_newer()
-            && origin.is_of(entry, backend)
-            && answers_syn(ack, unsafe { (*entry).client_isn })
+            && origin.is_of::<T>(head, backend)
+            && answers_syn(ack, unsafe { (*T::tail(head)).client_isn })
     });
     Place::of(hit)
 }
@@ -138,18 +179,7 @@ pub(super) fn place_from_newer<T: Table, F: Family>(
 /// [`place_of`].
 #[inline(never)]
 pub fn place_from<T: Table, F: Family>(key: &FlowKey<F::Address>, origin: &Origin<F>) -> Place {
-    place::<T>(&keyed::<T, F>(key), |entry, _, life, backend| {
-        !life.is_newer() && origin.is_of(entry, backend)
-    })
-}
-
-/// The flow of the key's client whose answers come from `origin`, where packets look first.
-#[inline(always)]
-pub fn find_from<T: Table, F: Family>(
-    key: &FlowKey<F::Address>,
-    origin: &Origin<F>,
-) -> Option<Hit> {
-    scan::<T>(&keyed::<T, F>(key), Choice::First, |entry, _, life, backend| {
-        !life.is_newer() && origin.is_of(entry, backend)
+    place::<T>(&keyed::<T, F>(key), |head, _, life, backend| {
+        !life.is_newer() && origin.is_of::<T>(head, backend)
     })
 }

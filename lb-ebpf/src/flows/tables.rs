@@ -1,12 +1,14 @@
 //! The tables themselves, and how an entry of each tells whose it is.
 
+use core::mem::offset_of;
+
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps},
     macros::btf_map,
 };
 use lb_common::{
     Address, Backend, Flow, FlowKey, Ip, Ip4,
-    table::{self, Entry, Id, WAYS, WideEntry},
+    table::{self, Bucket, Entry, Head, Id, Tail, WAYS, WideEntry},
 };
 
 use crate::atomic::opaque;
@@ -18,8 +20,6 @@ const DEFAULT_BUCKETS: usize = 1 << 19;
 const MMAPABLE: usize = 0x400;
 /// The inner maps of one array may differ in size (`BPF_F_INNER_MAP`, kernel 5.10).
 const INNER_MAP: usize = 0x1000;
-
-type Bucket = [Entry; WAYS as usize];
 
 #[btf_map]
 static NARROW: Array<Bucket, DEFAULT_BUCKETS, MMAPABLE> = Array::new();
@@ -40,23 +40,38 @@ static SEED: u64 = 0;
 #[unsafe(no_mangle)]
 static BUCKET_MASK: u32 = 0;
 
+/// A cache line, in bytes.
+pub const LINE: usize = 64;
+
 /// One of the tables, and which of its flows.
 pub trait Table {
     /// Addresses in its flows' keys.
     type Address: Address;
-    /// The length of an entry, in bytes.
-    const ENTRY: usize;
-    /// Entries in a cache line, one or two.
-    const PER_LINE: u32 = 64 / Self::ENTRY as u32;
+    /// How far it is from an entry's head to the next one's, in bytes.
+    const HEAD: usize;
+    /// How far it is from an entry's head to its tail, in bytes.
+    const TAIL: usize;
+    /// Heads in a cache line.
+    const PER_LINE: u32 = (LINE / Self::HEAD) as u32;
     /// Whether nodes opened its flows.
     const OUTBOUND: bool;
 
     fn hash(key: &FlowKey<Self::Address>, seed: u64) -> u64;
 
-    /// The first entry of a bucket.
+    /// The first entry's head of a bucket.
     fn bucket(number: u32) -> Option<*mut u8>;
 
-    /// Which entries of a cache line are of the key's client, by a bit each: the first, the second.
+    /// The rest of the entry with this head.
+    ///
+    /// # Safety
+    /// The head is one of the table.
+    #[inline(always)]
+    unsafe fn tail(head: *mut Head) -> *mut Tail {
+        // SAFETY: the caller's.
+        unsafe { head.cast::<u8>().add(Self::TAIL).cast() }
+    }
+
+    /// Which entries of a cache line of heads are of the key's client, by a bit each.
     ///
     /// # Safety
     /// The line is one of a table.
@@ -65,21 +80,20 @@ pub trait Table {
     /// Whether an entry is of the key's client.
     ///
     /// # Safety
-    /// The entry is one of the table.
-    unsafe fn is_of_client(entry: *mut Entry, key: &FlowKey<Self::Address>) -> bool;
+    /// The head is one of the table.
+    unsafe fn is_of_client(head: *mut Head, key: &FlowKey<Self::Address>) -> bool;
 
     /// Whether an entry is of the key's VIP.
     ///
     /// # Safety
-    /// The entry is one of the table, and `backend` that of its slot.
-    unsafe fn is_to_vip(entry: *mut Entry, key: &FlowKey<Self::Address>, backend: &Backend)
-    -> bool;
+    /// The head is one of the table, and `backend` that of its slot.
+    unsafe fn is_to_vip(head: *mut Head, key: &FlowKey<Self::Address>, backend: &Backend) -> bool;
 
     /// Writes all of an entry but its life.
     ///
     /// # Safety
-    /// The entry is one of the table, and nobody else's.
-    unsafe fn write(entry: *mut Entry, key: &FlowKey<Self::Address>, flow: &Flow);
+    /// The head is one of the table, and nobody else's.
+    unsafe fn write(head: *mut Head, key: &FlowKey<Self::Address>, flow: &Flow);
 }
 
 /// Which buckets of a key are meant.
@@ -101,21 +115,51 @@ pub fn choices<T: Table>(key: &FlowKey<T::Address>, choice: Choice) -> [u32; 2] 
     table::choices(if choice == Choice::First { hash } else { table::further(hash) }, mask)
 }
 
-/// Not 0 once a flow has had to go further.
-static mut OVERFLOWED: u64 = 0;
-
-/// Whether a flow may lie further.
+/// Has the CPU fetch the tails of a bucket beside its heads, where they are in another cache line: which
+/// of them is wanted is known only when the heads are there.
 #[inline(always)]
-pub fn overflowed() -> bool {
-    // SAFETY: one machine word.
-    unsafe { (&raw const OVERFLOWED).read_volatile() != 0 }
+pub fn fetch_tails<T: Table>(bucket: *mut u8) {
+    if T::TAIL >= LINE {
+        // SAFETY: a bucket has them.
+        unsafe { bucket.add(T::TAIL).cast::<u64>().read_volatile() };
+    }
 }
 
-/// From now on flows may lie further.
+/// Has the CPU fetch the heads of a key's second bucket beside those of its first.
 #[inline(always)]
-pub fn overflow() {
-    // SAFETY: one machine word.
-    unsafe { (&raw mut OVERFLOWED).write_volatile(1) };
+pub fn fetch_second<T: Table>(key: &FlowKey<T::Address>) {
+    let [_, second] = choices::<T>(key, Choice::First);
+    if let Some(bucket) = T::bucket(second) {
+        // SAFETY: a bucket has them.
+        unsafe { bucket.cast::<u64>().read_volatile() };
+    }
+}
+
+/// Which flows may lie further, a byte each for all whose first bucket has this number's lower bits: few
+/// ever do, and the others' look-ups end where packets look first. Data of the program, all zero at
+/// first.
+#[unsafe(link_section = ".bss.further")]
+static mut FURTHER: [u8; 1 << 16] = [0; 1 << 16];
+
+#[inline(always)]
+fn further<T: Table>(key: &FlowKey<T::Address>) -> *mut u8 {
+    let [first, _] = choices::<T>(key, Choice::First);
+    // SAFETY: there are as many.
+    unsafe { (&raw mut FURTHER).cast::<u8>().add((first & 0xffff) as usize) }
+}
+
+/// Whether the flow with this key may lie further.
+#[inline(always)]
+pub fn may_lie_further<T: Table>(key: &FlowKey<T::Address>) -> bool {
+    // SAFETY: one byte, which is only ever set.
+    unsafe { further::<T>(key).read_volatile() != 0 }
+}
+
+/// From now on the flow with this key may lie further.
+#[inline(always)]
+pub fn go_further<T: Table>(key: &FlowKey<T::Address>) {
+    // SAFETY: as above.
+    unsafe { further::<T>(key).write_volatile(1) };
 }
 
 /// IPv4 flows of services.
@@ -123,7 +167,8 @@ pub struct Narrow;
 
 impl Table for Narrow {
     type Address = Ip4;
-    const ENTRY: usize = size_of::<Entry>();
+    const HEAD: usize = size_of::<Head>();
+    const TAIL: usize = offset_of!(Bucket, tails);
     const OUTBOUND: bool = false;
 
     #[inline(always)]
@@ -139,28 +184,28 @@ impl Table for Narrow {
     #[inline(always)]
     unsafe fn of_client(line: *mut u8, key: &FlowKey<Ip4>) -> u32 {
         let client = Id::narrow(key.client, key.client_port, 0);
-        let line = line.cast::<Entry>();
+        let line = line.cast::<Head>();
         // SAFETY: the caller's.
-        let (first, second) = unsafe { ((*line).id, (*line.add(1)).id) };
-        is_zero(client.differs(first)) | is_zero(client.differs(second)) << 1
+        let is = |way: usize| is_zero(client.differs(unsafe { (*line.add(way)).id })) << way;
+        is(0) | is(1) | is(2) | is(3)
     }
 
     #[inline(always)]
-    unsafe fn is_of_client(entry: *mut Entry, key: &FlowKey<Ip4>) -> bool {
+    unsafe fn is_of_client(head: *mut Head, key: &FlowKey<Ip4>) -> bool {
         // SAFETY: the caller's.
-        Id::narrow(key.client, key.client_port, 0).differs(unsafe { (*entry).id }) == 0
+        Id::narrow(key.client, key.client_port, 0).differs(unsafe { (*head).id }) == 0
     }
 
     #[inline(always)]
-    unsafe fn is_to_vip(_: *mut Entry, key: &FlowKey<Ip4>, backend: &Backend) -> bool {
+    unsafe fn is_to_vip(_: *mut Head, key: &FlowKey<Ip4>, backend: &Backend) -> bool {
         Ip4::from_ip(backend.vip) == key.vip && backend.vip_port == key.vip_port
     }
 
     #[inline(always)]
-    unsafe fn write(entry: *mut Entry, key: &FlowKey<Ip4>, flow: &Flow) {
+    unsafe fn write(head: *mut Head, key: &FlowKey<Ip4>, flow: &Flow) {
         let id = Id::narrow(key.client, key.client_port, flow.backend);
         // SAFETY: the caller's.
-        unsafe { write(entry, id, flow) };
+        unsafe { write(head, Self::tail(head), id, flow) };
     }
 }
 
@@ -169,7 +214,8 @@ pub struct Wide<const OUTBOUND: bool>;
 
 impl<const OUTBOUND: bool> Table for Wide<OUTBOUND> {
     type Address = Ip;
-    const ENTRY: usize = size_of::<WideEntry>();
+    const HEAD: usize = size_of::<WideEntry>();
+    const TAIL: usize = offset_of!(Entry, tail);
     const OUTBOUND: bool = OUTBOUND;
 
     #[inline(always)]
@@ -189,29 +235,28 @@ impl<const OUTBOUND: bool> Table for Wide<OUTBOUND> {
     }
 
     #[inline(always)]
-    unsafe fn is_of_client(entry: *mut Entry, key: &FlowKey<Ip>) -> bool {
-        let entry = entry.cast::<WideEntry>();
+    unsafe fn is_of_client(head: *mut Head, key: &FlowKey<Ip>) -> bool {
         // SAFETY: the caller's.
-        let (id, client) = unsafe { ((*entry).entry.id, (*entry).client) };
+        let (id, client) = unsafe { ((*head).id, (*head.cast::<WideEntry>()).client) };
         let ([a, b], [c, d]) = (client.to_be_halves(), key.client.to_be_halves());
         let port = id.port().to_be_word() ^ key.client_port.to_be_word();
         a ^ c | b ^ d | u64::from(port) == 0
     }
 
     #[inline(always)]
-    unsafe fn is_to_vip(entry: *mut Entry, key: &FlowKey<Ip>, _: &Backend) -> bool {
+    unsafe fn is_to_vip(head: *mut Head, key: &FlowKey<Ip>, _: &Backend) -> bool {
         // SAFETY: the caller's.
-        let (id, vip) = unsafe { ((*entry).id, (*entry.cast::<WideEntry>()).vip) };
+        let (id, vip) = unsafe { ((*head).id, (*head.cast::<WideEntry>()).vip) };
         id.is_outbound() == OUTBOUND && id.vip_port() == key.vip_port && vip == key.vip
     }
 
     #[inline(always)]
-    unsafe fn write(entry: *mut Entry, key: &FlowKey<Ip>, flow: &Flow) {
+    unsafe fn write(head: *mut Head, key: &FlowKey<Ip>, flow: &Flow) {
         let id = Id::wide(key.client_port, key.vip_port, OUTBOUND, flow.backend);
         // SAFETY: the caller's.
         unsafe {
-            write(entry, id, flow);
-            let wide = entry.cast::<WideEntry>();
+            write(head, Self::tail(head), id, flow);
+            let wide = head.cast::<WideEntry>();
             (&raw mut (*wide).client).write_volatile(key.client);
             (&raw mut (*wide).vip).write_volatile(key.vip);
         }
@@ -220,21 +265,21 @@ impl<const OUTBOUND: bool> Table for Wide<OUTBOUND> {
 
 /// Part by part, into the table: a whole one would be put together on the stack first.
 #[inline(always)]
-unsafe fn write(entry: *mut Entry, id: Id, flow: &Flow) {
+unsafe fn write(head: *mut Head, tail: *mut Tail, id: Id, flow: &Flow) {
     // SAFETY: the caller's.
     unsafe {
-        (&raw mut (*entry).id).write_volatile(id);
-        (&raw mut (*entry).client_ack).write_volatile(flow.client_ack);
-        (&raw mut (*entry).backend_ack).write_volatile(flow.backend_ack);
-        (&raw mut (*entry).client_isn).write_volatile(flow.client_isn);
-        (&raw mut (*entry).snat_port).write_volatile(flow.snat.port);
-        (&raw mut (*entry).snat_pair).write_volatile(flow.snat.pair);
+        (&raw mut (*head).id).write_volatile(id);
+        (&raw mut (*tail).client_ack).write_volatile(flow.client_ack);
+        (&raw mut (*tail).backend_ack).write_volatile(flow.backend_ack);
+        (&raw mut (*tail).client_isn).write_volatile(flow.client_isn);
+        (&raw mut (*tail).snat_port).write_volatile(flow.snat.port);
+        (&raw mut (*tail).snat_pair).write_volatile(flow.snat.pair);
     }
 }
 
 /// 1 where a number below 2^63 is zero, without a branch: which entry of a line a flow has cannot be
 /// foretold, and a wrong guess costs more than all the rest.
 #[inline(always)]
-fn is_zero(number: u64) -> u32 {
+pub fn is_zero(number: u64) -> u32 {
     (opaque(number).wrapping_sub(1) >> 63) as u32
 }

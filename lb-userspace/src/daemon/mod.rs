@@ -265,6 +265,7 @@ impl Daemon {
 
     async fn tick(&mut self) {
         self.ticks += 1;
+        self.follow_routes();
         if std::mem::take(&mut self.behind) {
             self.follow_state();
         }

@@ -82,6 +82,17 @@ impl Daemon {
         }
     }
 
+    /// Lets the program trust what it knows of next hops for as long as changes are heard of. One that
+    /// has been heard of and not told is told at once.
+    pub(super) fn follow_routes(&mut self) {
+        if !self.changes.listens() {
+            return;
+        }
+        if let Err(error) = self.datapath.routes_followed() {
+            error!("the program asks for routes more often than it had to: {error}");
+        }
+    }
+
     /// As [`Daemon::follow_links`], where the program is attached.
     pub(super) async fn follow_attached(&mut self) -> anyhow::Result<()> {
         let attachments = self.datapath.attachments().iter();

@@ -11,8 +11,8 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, IterableMap as _, MapData, xdp::DevMapHash},
 };
 use lb_common::{
-    Backend, Endpoint, MAGLEV_SIZE, MAGLEV_WORDS, MaglevWord, NO_BACKEND, PORT_WORDS, PortRoles,
-    Service,
+    Backend, Endpoint, MAGLEV_SIZE, MAGLEV_WORDS, MaglevWord, NO_BACKEND, Port, PortRoles,
+    ROLES_MAP, Roles, Service,
 };
 
 use super::{
@@ -30,7 +30,6 @@ use crate::{
     maglev,
 };
 
-const PORT_ROLES: &str = "PORT_ROLES";
 const SERVICES: &str = "SERVICES";
 const VIPS: &str = "VIPS";
 const BACKENDS: &str = "BACKENDS";
@@ -45,7 +44,7 @@ type MaglevTable = Array<MapData, MaglevWord>;
 
 /// The configuration maps, and what was last written to each.
 pub(super) struct ConfigMaps {
-    port_roles: Array<MapData, PortRoles>,
+    roles: Array<MapData, Roles>,
     services: BpfHashMap<MapData, Endpoint, Service>,
     vips: Array<MapData, Endpoint>,
     backends: Array<MapData, Backend>,
@@ -59,7 +58,7 @@ pub(super) struct ConfigMaps {
 
 #[derive(Default)]
 struct Written {
-    ports: HashMap<u32, PortRoles>,
+    roles: Vec<PortRoles>,
     services: BTreeMap<SocketAddr, u32>,
     backends: BTreeMap<u32, Backend>,
     /// By service: the members, and how many entries each slot has.
@@ -74,7 +73,7 @@ impl ConfigMaps {
         leases: Leases,
     ) -> Result<Self, DatapathError> {
         Ok(Self {
-            port_roles: take(ebpf, PORT_ROLES)?,
+            roles: take(ebpf, ROLES_MAP)?,
             services: take(ebpf, SERVICES)?,
             vips: take(ebpf, VIPS)?,
             backends: take(ebpf, BACKENDS)?,
@@ -224,31 +223,24 @@ impl ConfigMaps {
     }
 
     fn write_ports(&mut self, desired: &Desired) -> Result<(), DatapathError> {
-        let mut wanted: HashMap<u32, PortRoles> = HashMap::new();
+        let mut roles: Box<Roles> = Box::new([PortRoles::NONE; size_of::<Roles>()]);
+        let place = |address: SocketAddr| PortRoles::place(Port::new(address.port()));
         for service in &desired.services {
-            let port = lb_common::Port::new(service.vip.port());
-            wanted.entry(PortRoles::word(port)).or_default().add_service(port);
+            roles[place(service.vip)].add_service();
         }
         for backend in &desired.backends {
-            let port = lb_common::Port::new(backend.address.port());
-            let roles = wanted.entry(PortRoles::word(port)).or_default();
-            roles.add_backend(port);
+            let its = &mut roles[place(backend.address)];
+            its.add_backend();
             if self.pairs.lead_to(backend) {
-                roles.add_paired(port);
+                its.add_paired();
             }
         }
-        let outbound = self.pairs.any_of_nodes();
-        for word in 0..PORT_WORDS {
-            let mut roles = wanted.get(&word).copied().unwrap_or_default();
-            if outbound {
-                roles.add_outbound();
-            }
-            if self.written.ports.get(&word).copied().unwrap_or_default() != roles {
-                self.port_roles
-                    .set(word, roles, 0)
-                    .map_err(DatapathError::map(PORT_ROLES, "write"))?;
-                self.written.ports.insert(word, roles);
-            }
+        if self.pairs.any_of_nodes() {
+            roles.iter_mut().for_each(PortRoles::add_outbound);
+        }
+        if self.written.roles != roles[..] {
+            self.roles.set(0, roles.as_ref(), 0).map_err(DatapathError::map(ROLES_MAP, "write"))?;
+            self.written.roles = roles.to_vec();
         }
         Ok(())
     }

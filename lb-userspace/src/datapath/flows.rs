@@ -18,7 +18,7 @@ use lb_common::{
     Address as _, Backend, BackendCounters, Flow, FlowKey, FlowState, Ip, Ip4, MAX_BACKENDS,
     NARROW_MAP, TICK_SHIFT, WIDE_MAP,
     snat::Lease,
-    table::{WAYS, buckets, ticks_since},
+    table::{buckets, ticks_since},
 };
 use nix::time::{ClockId, clock_gettime};
 use table::{Kind, Seen, Table};
@@ -34,7 +34,7 @@ const BACKENDS: &str = "BACKENDS";
 /// `BPF_F_INNER_MAP` and `BPF_F_MMAPABLE`, as in the program.
 const WIDE_FLAGS: u32 = 0x1400;
 /// A bucket of the wide table.
-const WIDE_BUCKET: usize = Kind::Wide.words() * WAYS as usize;
+const WIDE_BUCKET: usize = Kind::Wide.words();
 
 type WideMap = Array<MapData, [u64; WIDE_BUCKET]>;
 

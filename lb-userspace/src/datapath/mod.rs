@@ -34,7 +34,7 @@ use aya::{
     maps::{Array, Map, MapData, ProgramArray},
     programs::{Program, ProgramFd, Xdp},
 };
-use lb_common::{BUCKET_MASK, CHANGED_MAP, ENTRY, NARROW_MAP, SEED, Step, table};
+use lb_common::{BUCKET_MASK, ENTRY, NARROW_MAP, NEWS_MAP, SEED, Step, hop::News, table};
 
 pub use attach::{Attachment, Mode};
 pub use counters::{Counts, ServiceOutcome};
@@ -69,7 +69,9 @@ pub struct Datapath {
     counters: Counters,
     flows: FlowTable,
     wide: WideSlot,
-    changed: Array<MapData, u64>,
+    news_map: Array<MapData, u64>,
+    /// What it says.
+    news: News,
     handoffs_failed: Arc<AtomicU64>,
 }
 
@@ -99,7 +101,7 @@ impl Datapath {
         let leases = Leases::default();
         let flows = FlowTable::new(&mut ebpf, flow_capacity, leases.clone())?;
         let wide = WideSlot::new(&mut ebpf)?;
-        let changed = take(&mut ebpf, CHANGED_MAP)?;
+        let news_map = take(&mut ebpf, NEWS_MAP)?;
         let config = ConfigMaps::new(&mut ebpf, rules, leases)?;
         let vlans = Vlans::new(&mut ebpf)?;
         let counters = Counters::new(&mut ebpf)?;
@@ -112,7 +114,8 @@ impl Datapath {
             counters,
             flows,
             wide,
-            changed,
+            news_map,
+            news: News::default(),
             handoffs_failed: Arc::default(),
         })
     }
@@ -162,8 +165,19 @@ impl Datapath {
     /// Tells the program that routes, links or neighbours have changed: what it knows of next hops it
     /// asks the kernel again.
     pub fn routes_changed(&mut self) -> Result<(), DatapathError> {
-        let now = u64::from(now_ticks());
-        self.changed.set(0, now, 0).map_err(DatapathError::map(CHANGED_MAP, "write"))
+        self.tell(self.news.changed_at(now_ticks()))
+    }
+
+    /// Tells the program that of all changes up to now it has been told. Where that is not said again
+    /// within seconds, it trusts what it knows of next hops for seconds only.
+    pub fn routes_followed(&mut self) -> Result<(), DatapathError> {
+        self.tell(self.news.followed_at(now_ticks()))
+    }
+
+    fn tell(&mut self, news: News) -> Result<(), DatapathError> {
+        self.news_map.set(0, news.to_bits(), 0).map_err(DatapathError::map(NEWS_MAP, "write"))?;
+        self.news = news;
+        Ok(())
     }
 
     /// Gives ports by other rules at addresses that connections leave from from now on.

@@ -36,7 +36,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Listens for changes in a task of its own, which ends when it is dropped.
 #[derive(Debug)]
 pub struct Changes {
-    changed: watch::Receiver<()>,
+    listens: watch::Receiver<bool>,
     task: JoinHandle<()>,
 }
 
@@ -49,32 +49,37 @@ impl Changes {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn listen() -> Result<Self, NetError> {
-        let (tell, changed) = watch::channel(());
+        let (tell, listens) = watch::channel(true);
         let mut listener = Listener::start().await?;
         let task = tokio::spawn(async move {
             loop {
                 listener.run(&tell).await;
                 warn!("the kernel's changes of routes were missed; listening anew");
                 listener = loop {
-                    tell.send_replace(());
+                    tell.send_replace(false);
                     tokio::time::sleep(AGAIN).await;
                     match Listener::start().await {
                         Ok(listener) => break listener,
                         Err(failed) => error!("{failed}"),
                     }
                 };
-                tell.send_replace(());
+                tell.send_replace(true);
             }
         });
-        Ok(Self { changed, task })
+        Ok(Self { listens, task })
     }
 
     /// Waits for a change after the last one that was told.
     pub async fn next(&mut self) {
-        if self.changed.changed().await.is_err() {
+        if self.listens.changed().await.is_err() {
             // The task has panicked, and has said so.
             std::future::pending().await
         }
+    }
+
+    /// Whether all changes up to now were or will be told.
+    pub fn listens(&self) -> bool {
+        *self.listens.borrow() && !self.task.is_finished()
     }
 }
 
@@ -103,13 +108,13 @@ impl Listener {
     }
 
     /// Until the kernel's messages are lost, or more of them came than there was room for.
-    async fn run(&mut self, tell: &watch::Sender<()>) {
+    async fn run(&mut self, tell: &watch::Sender<bool>) {
         while let Some((message, _)) = self.messages.next().await {
             match message.payload {
                 NetlinkPayload::InnerMessage(message)
                     if changes(&mut self.neighbours, &message) =>
                 {
-                    tell.send_replace(());
+                    tell.send_replace(true);
                 }
                 NetlinkPayload::Overrun(_) => return,
                 _ => {}

@@ -95,6 +95,7 @@ fn overfill(plan: Plan, flow_capacity: u32, rounds: usize) {
         assert_eq!(last.kept.len(), entries);
         let client = last.client();
         assert_eq!(last.open(1, client), None, "there is no entry");
+        (0..entries).for_each(|which| last.repeat_syn(which));
         last.talk_all();
         let (kept, refused) = (last.keys(), last.refused);
         is_as_seen(rig, &kept, refused);

@@ -11,8 +11,10 @@ use lb_userspace::datapath::now_ticks;
 use crate::rig::{BACK_MAC, Dialogue, FRONT_MAC, Rig, SERVICE, Setup, Side, Verdict, rig};
 use changes::{CHANGES, Change, OTHER_MAC, SIDES, SMALL_MTU, WAYS, Way};
 
-/// What was told holds for so many ticks, if nothing changes.
+/// What was told holds for so many ticks where nobody follows changes.
 const EPOCH: u32 = 16;
+/// And for so many where somebody does.
+const FOLLOWED_EPOCH: u32 = 256;
 /// A packet that fits the links, and that does not fit [`Change::SmallerMtu`].
 const LARGE: usize = 1400;
 
@@ -240,6 +242,41 @@ fn a_busy_flow_asks_again_within_an_epoch_without_being_told() {
             }
         }
         wait_for_tick(next);
+        for side in SIDES {
+            connection.goes_to_the_other(side, Verdict::Redirect);
+        }
+    });
+}
+
+#[test]
+fn where_changes_are_followed_a_flow_remembers_longer_and_not_when_nobody_says_so_any_more() {
+    let way = WAYS[0];
+    rig(Setup { desired: way.desired(), ..Setup::default() }, |rig| {
+        let left = FOLLOWED_EPOCH - now_ticks() % FOLLOWED_EPOCH;
+        if left < 4 * EPOCH {
+            wait_for_tick(now_ticks() + left);
+        }
+        let mut connection = Connection::open(rig, way);
+        connection.rig.datapath.routes_followed().expect("it is told");
+        connection.remembers();
+        for side in SIDES {
+            let [lines, _] = Change::OtherNeighbour.lines(way, side);
+            connection.rig.netns.ip(&lines).expect("a change");
+        }
+        let next = now_ticks() + EPOCH - now_ticks() % EPOCH;
+        for tick in now_ticks()..=next {
+            wait_for_tick(tick);
+            connection.rig.datapath.routes_followed().expect("it is told");
+            for side in SIDES {
+                connection.goes_as_at_first(side);
+            }
+        }
+        // It may only be late.
+        wait_for_tick(next + 2 * EPOCH - 1);
+        for side in SIDES {
+            connection.goes_as_at_first(side);
+        }
+        wait_for_tick(next + 2 * EPOCH);
         for side in SIDES {
             connection.goes_to_the_other(side, Verdict::Redirect);
         }

@@ -88,7 +88,7 @@ proptest! {
     fn it_is_read_as_documented(life in lives()) {
         let said = Said::by(life);
         prop_assert_eq!(said.life(), life);
-        prop_assert_eq!(life.is_free(), said.state == 0);
+        prop_assert_eq!(life.is_free_bit(|number| number) == 1, said.state == 0);
         prop_assert_eq!(life.is_there(), (1..=6).contains(&said.state));
         prop_assert_eq!(life.is_proven(), said.proven);
         prop_assert_eq!(life.is_contested(), said.contested);

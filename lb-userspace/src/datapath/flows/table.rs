@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    mem::offset_of,
     os::fd::AsFd as _,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -9,7 +10,7 @@ use std::{
 use aya::maps::MapData;
 use lb_common::{
     Backend, Flow, FlowKey, Ip,
-    table::{Entry, Life, WAYS, WideEntry},
+    table::{Bucket, Entry, Head, Life, Tail, WAYS, WideEntry},
 };
 
 use super::super::{error::DatapathError, shared_words::SharedWords};
@@ -20,18 +21,34 @@ const WINDOW: usize = 1 << 14;
 /// What stands in one table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// [`Entry`]s: IPv4 flows of services.
+    /// [`Bucket`]s: IPv4 flows of services.
     Narrow,
     /// [`WideEntry`]s: all others.
     Wide,
 }
 
+const WORD: usize = size_of::<u64>();
+
 impl Kind {
-    /// Words of an entry.
+    /// Words of a bucket.
     pub(super) const fn words(self) -> usize {
         match self {
-            Self::Narrow => size_of::<Entry>() / size_of::<u64>(),
-            Self::Wide => size_of::<WideEntry>() / size_of::<u64>(),
+            Self::Narrow => size_of::<Bucket>() / WORD,
+            Self::Wide => size_of::<WideEntry>() / WORD * WAYS as usize,
+        }
+    }
+
+    /// Where in a bucket the head and the tail of an entry begin, in words.
+    const fn entry(self, way: usize) -> (usize, usize) {
+        match self {
+            Self::Narrow => (
+                (offset_of!(Bucket, heads) + way * size_of::<Head>()) / WORD,
+                (offset_of!(Bucket, tails) + way * size_of::<Tail>()) / WORD,
+            ),
+            Self::Wide => {
+                let entry = way * size_of::<WideEntry>();
+                ((entry + offset_of!(Entry, head)) / WORD, (entry + offset_of!(Entry, tail)) / WORD)
+            }
         }
     }
 }
@@ -47,7 +64,9 @@ pub(super) struct Table {
 /// An entry, which the program may change at any time.
 pub(super) struct Cell<'a> {
     kind: Kind,
-    words: &'a [AtomicU64],
+    bucket: &'a [AtomicU64],
+    head: usize,
+    tail: usize,
 }
 
 /// A flow that was in an entry.
@@ -59,7 +78,7 @@ pub(super) struct Seen {
 
 impl Table {
     pub(super) fn new(name: &'static str, kind: Kind, map: MapData, buckets: u32) -> Self {
-        let words = buckets as usize * WAYS as usize * kind.words();
+        let words = buckets as usize * kind.words();
         Self { name, kind, map, words }
     }
 
@@ -69,8 +88,11 @@ impl Table {
             let len = WINDOW.min(self.words - first);
             let window = SharedWords::map(self.map.fd().as_fd(), first, len)
                 .map_err(|source| self.error(source))?;
-            for words in window.chunks_exact(self.kind.words()) {
-                each(Cell { kind: self.kind, words });
+            for bucket in window.chunks_exact(self.kind.words()) {
+                for way in 0..WAYS as usize {
+                    let (head, tail) = self.kind.entry(way);
+                    each(Cell { kind: self.kind, bucket, head, tail });
+                }
             }
         }
         Ok(())
@@ -84,7 +106,7 @@ impl Table {
 impl Cell<'_> {
     /// What it says of itself.
     pub(super) fn life(&self) -> Life {
-        Life::from_bits(self.words[Entry::LIFE].load(Ordering::Acquire))
+        Life::from_bits(self.life_word().load(Ordering::Acquire))
     }
 
     /// Its flow, where there is one.
@@ -98,8 +120,7 @@ impl Cell<'_> {
     /// Puts another life in the place of `old`; false where it was no longer so.
     pub(super) fn exchange(&self, old: Life, new: Life) -> bool {
         let (old, new) = (old.to_bits(), new.to_bits());
-        let word = &self.words[Entry::LIFE];
-        word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.life_word().compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Frees it, if its flow is `wanted` still; the flow as it was in the end.
@@ -114,25 +135,37 @@ impl Cell<'_> {
             if self.exchange(seen.life, written) {
                 // Packets went on until then.
                 let last = self.decode(seen.life, backends);
-                self.words[Entry::LIFE].store(written.free().to_bits(), Ordering::Release);
+                self.life_word().store(written.free().to_bits(), Ordering::Release);
                 return Some(last.unwrap_or(seen));
             }
         }
     }
 
+    fn life_word(&self) -> &AtomicU64 {
+        &self.bucket[self.head + offset_of!(Head, life) / WORD]
+    }
+
     fn decode(&self, life: Life, backends: &[Backend]) -> Option<Seen> {
-        let word = |at: usize| self.words[at].load(Ordering::Relaxed);
-        let entry = Entry::from_words([word(0), life.to_bits(), word(2), word(3)]);
-        let backend = backends.get(entry.id.slot() as usize)?;
-        let ip = |at| Ip::from_be_halves([word(at), word(at + 1)]);
-        let port = entry.id.port();
-        let outbound = self.kind == Kind::Wide && entry.id.is_outbound();
+        let word = |at: usize| self.bucket[at].load(Ordering::Relaxed);
+        let [id, first, second] = [self.head, self.tail, self.tail + 1].map(word);
+        let entry = Entry::from_words([id, life.to_bits(), first, second]);
+        let id = entry.head.id;
+        let backend = backends.get(id.slot() as usize)?;
+        let port = id.port();
+        let outbound = self.kind == Kind::Wide && id.is_outbound();
         let key = match self.kind {
             Kind::Narrow => {
-                let client = lb_common::Address::to_ip(entry.id.client());
+                let client = lb_common::Address::to_ip(id.client());
                 FlowKey::tcp(client, port, backend.vip, backend.vip_port)
             }
-            Kind::Wide => FlowKey::tcp(ip(4), port, ip(6), entry.id.vip_port()),
+            Kind::Wide => {
+                let ip = |offset| {
+                    let at = self.head + offset / WORD;
+                    Ip::from_be_halves([word(at), word(at + 1)])
+                };
+                let (client, vip) = (offset_of!(WideEntry, client), offset_of!(WideEntry, vip));
+                FlowKey::tcp(ip(client), port, ip(vip), id.vip_port())
+            }
         };
         let service = if outbound { 0 } else { backend.service };
         Some(Seen { key, flow: entry.flow(service), life })

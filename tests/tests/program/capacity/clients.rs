@@ -85,6 +85,8 @@ pub struct Kept {
     pub talk: Dialogue,
     /// Its backend's slot.
     pub slot: u32,
+    /// The sequence number of its SYN.
+    isn: u32,
 }
 
 /// One thread's clients.
@@ -195,6 +197,7 @@ impl<'a> Clients<'a> {
     /// its entry.
     pub fn open(&mut self, service: usize, client: SocketAddr) -> Option<()> {
         let mut talk = self.dialogue(service, client);
+        let isn = talk.client_next;
         let came = self.through(Side::Front, &talk.client_sends(Flags::SYN, b""), service)?;
         talk.seen = came.source;
         let mut slots = 2 * service as u32 + 1..2 * service as u32 + 3;
@@ -204,18 +207,29 @@ impl<'a> Clients<'a> {
         let came = self.through(Side::Front, &talk.client_sends(Flags::ACK, b""), service)?;
         let flow = self.proven.get(&talk)?;
         assert_eq!((flow.backend, came.source), (slot, talk.seen));
-        self.kept.push(Kept { talk, slot });
+        self.kept.push(Kept { talk, slot, isn });
         Some(())
     }
 
     /// A proven connection goes on as it was, in both directions.
     pub fn talk(&mut self, which: usize) {
-        let Kept { mut talk, slot } = self.kept.swap_remove(which);
+        let Kept { mut talk, slot, isn } = self.kept.swap_remove(which);
         let asked = self.reaches_backend(&mut talk, slot, Flags::PSH_ACK, b"INFO sip:imp SIP/2.0");
         asked.unwrap_or_else(|| panic!("{talk:?} does not go on"));
         let answered = self.reaches_client(&mut talk, slot, Flags::PSH_ACK, b"SIP/2.0 200 OK");
         answered.unwrap_or_else(|| panic!("{talk:?} has no answer"));
-        self.kept.push(Kept { talk, slot });
+        self.kept.push(Kept { talk, slot, isn });
+    }
+
+    /// The SYN of a proven connection comes once more, late, and goes where it went.
+    pub fn repeat_syn(&mut self, which: usize) {
+        let Kept { talk, slot, isn } = &self.kept[which];
+        let (slot, destination) = (*slot, self.plan.backend(*slot));
+        let mut first = Dialogue { client_next: *isn, ..talk.clone() };
+        let syn = first.client_sends(Flags::SYN, b"");
+        let came = self.through(Side::Front, &syn, service_of(slot));
+        let came = came.unwrap_or_else(|| panic!("{first:?}: its SYN does not go on again"));
+        assert_eq!((came.source, came.destination), (first.seen, destination));
     }
 
     /// All of them, one after the other.
@@ -227,7 +241,7 @@ impl<'a> Clients<'a> {
     /// One of them ends, by a reset or by both FINs.
     pub fn end(&mut self) {
         let which = self.random.usize(..self.kept.len());
-        let Kept { mut talk, slot } = self.kept.swap_remove(which);
+        let Kept { mut talk, slot, .. } = self.kept.swap_remove(which);
         if self.random.bool() {
             self.reaches_backend(&mut talk, slot, Flags::RST, b"").expect("its reset");
         } else {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aya::maps::{Array, ArrayOfMaps, Map, MapData};
 use lb_common::{
     Address as _, Flow, FlowKey, Ip, Ip4, NARROW_MAP, WIDE_MAP,
-    table::{Entry, WAYS, WideEntry},
+    table::{Bucket, Entry, Head, Tail, WAYS, WideEntry},
 };
 use lb_userspace::datapath::FlowTable;
 
@@ -21,7 +21,7 @@ impl Proven {
     }
 }
 
-type Narrow = Array<MapData, [Entry; WAYS as usize]>;
+type Narrow = Array<MapData, Bucket>;
 /// As the program has it: words.
 type Wide = Array<MapData, [u64; size_of::<WideEntry>() / 8 * WAYS as usize]>;
 
@@ -63,12 +63,12 @@ impl Rig<'_> {
         let key = talk.wide_key();
         let forgotten = if talk.client.is_ipv4() {
             let mut map = Narrow::try_from(Map::Array(self.map(NARROW_MAP))).expect("its type");
-            let of_client = |entry: &Entry| {
-                (entry.id.client().to_ip(), entry.id.port()) == (key.client, key.client_port)
+            let of_client = |head: &Head| {
+                (head.id.client().to_ip(), head.id.port()) == (key.client, key.client_port)
             };
-            forget(&mut map, |bucket: &mut [Entry; WAYS as usize]| {
-                let entry = bucket.iter_mut().find(|its| free(its) && of_client(its))?;
-                *entry = Entry::default();
+            forget(&mut map, |bucket: &mut Bucket| {
+                let way = bucket.heads.iter().position(|its| free(its) && of_client(its))?;
+                (bucket.heads[way], bucket.tails[way]) = (Head::default(), Tail::default());
                 Some(())
             })
         } else {
@@ -77,7 +77,8 @@ impl Rig<'_> {
             let mut map = outer.get(&0, 0).expect("the table");
             forget(&mut map, |bucket: &mut [u64; size_of::<WideEntry>() / 8 * WAYS as usize]| {
                 let entry = bucket.chunks_exact_mut(size_of::<WideEntry>() / 8).find(|words| {
-                    let its = Entry::from_words([words[0], words[1], words[2], words[3]]);
+                    let Entry { head: its, .. } =
+                        Entry::from_words([words[0], words[1], words[2], words[3]]);
                     let client = Ip::from_be_halves([words[4], words[5]]);
                     free(&its) && (client, its.id.port()) == (key.client, key.client_port)
                 })?;
@@ -93,8 +94,8 @@ impl Rig<'_> {
         let map = Narrow::try_from(Map::Array(self.map(NARROW_MAP))).expect("its type");
         let mut ways = [0; WAYS as usize];
         for bucket in (0..map.len()).map(|number| map.get(&number, 0).expect("a bucket")) {
-            for (way, entry) in ways.iter_mut().zip(bucket) {
-                *way += u32::from(entry.life.is_there());
+            for (way, head) in ways.iter_mut().zip(bucket.heads) {
+                *way += u32::from(head.life.is_there());
             }
         }
         ways
@@ -107,8 +108,8 @@ impl Rig<'_> {
 }
 
 /// Whether an entry has a flow that is not proven.
-fn free(entry: &Entry) -> bool {
-    entry.life.is_there() && !entry.life.is_proven()
+fn free(head: &Head) -> bool {
+    head.life.is_there() && !head.life.is_proven()
 }
 
 fn forget<V: aya::Pod>(map: &mut Array<MapData, V>, clear: impl Fn(&mut V) -> Option<()>) -> bool {
