@@ -3,6 +3,9 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd as _, OwnedFd},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -14,6 +17,8 @@ use lb_userspace::{
 use nix::net::if_::if_nametoindex;
 
 const FLOW_CAPACITY: u32 = 1 << 20;
+/// Why a lock cannot fail.
+const LOCKED: &str = "nobody has panicked with it";
 
 /// What a stage is configured to.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +46,7 @@ pub struct Stage {
     /// The indices of the balancer's interfaces.
     pub front: u32,
     pub back: u32,
-    datapath: Datapath,
+    datapath: Arc<Mutex<Datapath>>,
     // After the program, which is attached in it.
     lab: Lab,
 }
@@ -71,6 +76,16 @@ impl Stage {
             let lb = lb.context("cannot copy the program's descriptor")?;
             Ok((datapath, lb, if_nametoindex(INTERFACES[0])?, if_nametoindex(INTERFACES[1])?))
         })?;
+        let datapath = Arc::new(Mutex::new(datapath));
+        let followed = Arc::downgrade(&datapath);
+        thread::spawn(move || {
+            // What the daemon says every second: that changes of routes are followed.
+            while let Some(datapath) = followed.upgrade() {
+                datapath.lock().expect(LOCKED).routes_followed().expect("the program is told");
+                drop(datapath);
+                thread::sleep(Duration::from_secs(1));
+            }
+        });
         Ok(Self { plan, lb, front, back, datapath, lab })
     }
 
@@ -91,7 +106,8 @@ impl Stage {
 
     /// How many flows have been proven so far.
     pub fn proven(&self) -> Result<u64> {
-        Ok(self.datapath.counts()?.backends.values().map(|its| its.flows_proven).sum())
+        let counts = self.datapath.lock().expect(LOCKED).counts()?;
+        Ok(counts.backends.values().map(|its| its.flows_proven).sum())
     }
 }
 
