@@ -77,7 +77,7 @@ impl News {
     #[must_use]
     pub const fn followed_at(self, now: u32) -> Self {
         const LATE: u32 = 1 << (ALONE_SHIFT - 1);
-        let late = now.wrapping_sub(self.heard()) > LATE;
+        let late = self.heard() == 0 || now.wrapping_sub(self.heard()) > LATE;
         let its = if late { self.changed_at(now) } else { self };
         Self((now as u64) << 32 | its.changed() as u64)
     }
@@ -207,7 +207,9 @@ mod tests {
             assert!(holds(left, tick, news));
             assert_ne!(epoch(heard, news), epoch(tick, news));
         }
-        // What happened meanwhile nobody knows.
+        // What happened meanwhile nobody knows: no later than this the daemon takes it to be so.
+        assert_eq!(news.followed_at(heard + 8).changed(), news.changed());
+        assert_eq!(news.followed_at(heard + 9).changed(), heard + 9);
         let back = news.followed_at(left + 5);
         assert_eq!(back, news.changed_at(left + 5).followed_at(left + 5));
         assert!(!holds(left + 5, left + 5, back) && !holds(left + 4, left + 6, back));
@@ -216,14 +218,16 @@ mod tests {
 
     #[test]
     fn it_is_followed_as_soon_as_it_is_heard_of_on_either_clock() {
-        for now in [0x0700_0010, 0x0700_001f, 0x0700_0020] {
-            let news = News::default().followed_at(now);
+        for tick in [0x0700_0010, 0x0700_001f, 0x0700_0020] {
+            let news = News::default().followed_at(tick);
             assert!(
-                news.is_followed(now) && news.is_followed(now - 1) && news.is_followed(now + 1)
+                news.is_followed(tick) && news.is_followed(tick - 1) && news.is_followed(tick + 1)
             );
-            assert!(!news.is_followed(now + 32));
+            assert!(!news.is_followed(tick + 32));
         }
-        assert!(!News::default().is_followed(3), "a host that has just started");
+        let started = News::default();
+        assert!(!started.is_followed(3), "a host that has just started");
+        assert_eq!(started.followed_at(3), started.changed_at(3).followed_at(3));
     }
 
     #[test]

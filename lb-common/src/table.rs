@@ -9,7 +9,8 @@
 //!
 //! Two choices of buckets of four fill half of the table before one in 20,000 flows finds no place
 //! (Azar, Broder, Karlin, Upfal, STOC 1994): it has twice as many entries as its capacity. Those few
-//! have two more choices, which are looked at from then on where the first ones have nothing.
+//! have two more choices, which are looked at where the first ones have nothing, for those that share a mark
+//! with one that lies there.
 
 mod life;
 

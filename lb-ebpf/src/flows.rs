@@ -33,7 +33,11 @@ pub use tables::{Narrow, Table, Wide};
 use scan::{keyed, place_from_newer, place_of, place_of_newer, place_of_older};
 use tables::Choice;
 
-use crate::{atomic::forgotten, family::Family, snat};
+use crate::{
+    atomic::{self, forgotten},
+    family::Family,
+    snat,
+};
 
 /// The current tick (see [`TICK_SHIFT`]).
 ///
@@ -43,7 +47,7 @@ use crate::{atomic::forgotten, family::Family, snat};
 pub fn now() -> u32 {
     /// The lower halves of the count and of the tick, in one word.
     static mut CLOCK: u64 = 0;
-    // SAFETY: one machine word; the helpers have no arguments and no effects.
+    // SAFETY: one machine word, in a map; the helpers have no arguments and no effects.
     unsafe {
         let count = bpf_jiffies64() << 32;
         let clock = (&raw const CLOCK).read_volatile();
@@ -51,7 +55,8 @@ pub fn now() -> u32 {
             return clock as u32;
         }
         let tick = (bpf_ktime_get_coarse_ns() >> TICK_SHIFT) as u32;
-        (&raw mut CLOCK).write_volatile(count | u64::from(tick));
+        // A CPU that was slow to ask does not turn it back.
+        atomic::compare_exchange(&raw mut CLOCK, clock, count | u64::from(tick));
         forgotten(tick.into()) as u32
     }
 }

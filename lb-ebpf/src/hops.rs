@@ -8,7 +8,7 @@ use lb_common::{
     hop::{self, News},
 };
 
-use crate::{atomic, flows, link::LinkAddresses};
+use crate::{atomic, link::LinkAddresses};
 
 /// Data of the program, as what follows: they are reached without a look-up.
 #[unsafe(link_section = ".bss.hops")]
@@ -27,7 +27,8 @@ const WRITTEN: u64 = 1;
 /// What the daemon has told of changes.
 #[inline(always)]
 pub fn news() -> News {
-    // SAFETY: one machine word.
+    // SAFETY: one machine word. The kernel may write its halves one after the other: half a word is of
+    // another epoch, in which the kernel is asked.
     unsafe { (&raw const NEWS).read_volatile() }
 }
 
@@ -49,11 +50,11 @@ pub fn get(number: u32, now: u32, len: u32) -> Option<(u32, LinkAddresses)> {
     (same && len <= hop.mtu).then(|| (hop.egress, LinkAddresses::from_words(hop.addresses)))
 }
 
-/// The number by which a next hop is found from now on; 0 where there is no room, or in the tick of a
-/// change: what the kernel told may be older than that.
+/// The number by which a next hop is found from now on, of which the kernel was asked in the tick `now`; 0
+/// where there is no room, or in the tick of a change: what the kernel told may be older than that.
 #[inline(always)]
-pub fn put(egress: u32, mtu: u32, addresses: [u32; 3]) -> u32 {
-    let (now, news) = (flows::now(), news());
+pub fn put(now: u32, egress: u32, mtu: u32, addresses: [u32; 3]) -> u32 {
+    let news = news();
     if !hop::may_be_kept(now, news) {
         return 0;
     }

@@ -72,14 +72,20 @@ fn straight(
     }
     let (egress, addresses) = hops::get(number, hit.now, packet.packet.len)?;
     let backend = hit.backend();
-    let (end, done) = match direction {
-        Direction::Forward => ((backend.address, backend.port), Outcome::Forwarded),
-        Direction::Return => ((backend.vip, backend.vip_port), Outcome::Returned),
+    let end = match direction {
+        Direction::Forward => (backend.address, backend.port),
+        Direction::Return => (backend.vip, backend.vip_port),
     };
     rewrite::far_end(packet, direction, (Ip4::from_ip(end.0), end.1));
     (visit.service, visit.speaker) = (backend.service, backend.vip);
     let hop = transmit::Hop::by(&packet.packet, egress, addresses);
-    Some(transmit::leave(ctx, &packet.packet, (direction, hit.slot), (hop, done), visit))
+    Some(transmit::leave(
+        ctx,
+        &packet.packet,
+        (direction, hit.slot),
+        (hop, ways::done(direction)),
+        visit,
+    ))
 }
 
 /// What is known of a packet by one look.

@@ -151,13 +151,13 @@ fn link_addresses(answer: &Aligned) -> [u32; 3] {
 /// Keeps the kernel's answer for the flow's next packets.
 #[inline(always)]
 fn remember<F: Family>(target: &Target<F>, answer: &Aligned) {
-    let Track { place, life, .. } = target.track;
+    let Track { place, now, life } = target.track;
     if place.is_nowhere() {
         return;
     }
     // SAFETY: the kernel has written the MTU over the length, and both are integers.
     let mtu = unsafe { answer.0.__bindgen_anon_1.mtu_result };
-    let hop = hops::put(answer.0.ifindex, mtu.into(), link_addresses(answer));
+    let hop = hops::put(now, answer.0.ifindex, mtu.into(), link_addresses(answer));
     if hop != 0 {
         flows::remember(place, life, target.direction, hop);
     }

@@ -227,8 +227,9 @@ fn try_later<F: Family>(
     Ok(transmit::leave(ctx, &packet, traffic, (hop, done), visit))
 }
 
+/// What becomes of a packet that is on its way.
 #[inline(always)]
-const fn done(direction: Direction) -> Outcome {
+pub const fn done(direction: Direction) -> Outcome {
     match direction {
         Direction::Forward => Outcome::Forwarded,
         Direction::Return => Outcome::Returned,

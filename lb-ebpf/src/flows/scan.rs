@@ -74,6 +74,15 @@ pub(super) const fn count(ways: u32) -> u32 {
     (COUNT >> (4 * ways)) as u32 & 7
 }
 
+const _: () = {
+    let mut ways = 1u32;
+    while ways < 1 << WAYS {
+        assert!(lowest(ways) == ways.trailing_zeros() && count(ways) == ways.count_ones());
+        ways += 1;
+    }
+    assert!(count(0) == 0);
+};
+
 /// Where the first flow of the key's client is that is as wanted.
 #[inline(always)]
 pub(super) fn place<T: Table>(

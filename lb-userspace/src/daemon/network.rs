@@ -78,7 +78,7 @@ impl Daemon {
     /// Has the program ask the kernel for its next hops anew.
     pub(super) fn routes_changed(&mut self) {
         if let Err(error) = self.datapath.routes_changed() {
-            error!("packets may go by old routes for some seconds: {error}");
+            error!("packets may go by old routes until the next second: {error}");
         }
     }
 

@@ -165,7 +165,14 @@ impl Datapath {
     /// Tells the program that routes, links or neighbours have changed: what it knows of next hops it
     /// asks the kernel again.
     pub fn routes_changed(&mut self) -> Result<(), DatapathError> {
-        self.tell(self.news.changed_at(now_ticks()))
+        loop {
+            let now = now_ticks();
+            self.tell(self.news.changed_at(now))?;
+            // Told later, it would be of a tick in which the program went on by what it knew.
+            if now_ticks() == now {
+                return Ok(());
+            }
+        }
     }
 
     /// Tells the program that of all changes up to now it has been told. Where that is not said again
@@ -175,9 +182,10 @@ impl Datapath {
     }
 
     fn tell(&mut self, news: News) -> Result<(), DatapathError> {
-        self.news_map.set(0, news.to_bits(), 0).map_err(DatapathError::map(NEWS_MAP, "write"))?;
-        self.news = news;
-        Ok(())
+        let told = self.news_map.set(0, news.to_bits(), 0);
+        // A change that could not be told is told with the next word, whatever that is.
+        self.news = if told.is_ok() { news } else { News::default() };
+        told.map_err(DatapathError::map(NEWS_MAP, "write"))
     }
 
     /// Gives ports by other rules at addresses that connections leave from from now on.

@@ -2,6 +2,7 @@
 //! addresses, and the hardware addresses of neighbours.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
@@ -9,7 +10,8 @@ use log::{error, warn};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::neighbour::NeighbourState;
-use rtnetlink::sys::SocketAddr;
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket};
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,8 +20,7 @@ use super::NetError;
 use super::neighbour_table::{Entry, entries, entry};
 use super::routes::NextHop;
 
-/// What the answer depends on, but for forwarding and next hop objects, whose messages the decoder does
-/// not know: of those the program learns within an epoch (see [`lb_common::hop`]).
+/// What the answer depends on.
 const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Link,
     MulticastGroup::Neigh,
@@ -30,6 +31,10 @@ const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Ipv4Rule,
     MulticastGroup::Ipv6Rule,
 ];
+/// On what else it depends: what IPv6 takes from router advertisements, forwarding, next hop objects. The
+/// decoder does not know their messages, and that there is one is enough (`RTNLGRP_IPV6_IFINFO`,
+/// `RTNLGRP_IPV4_NETCONF`, `RTNLGRP_IPV6_NETCONF`, `RTNLGRP_NEXTHOP`, include/uapi/linux/rtnetlink.h).
+const UNREAD_GROUPS: [u32; 4] = [12, 24, 25, 32];
 /// How long after a failure it is tried again; until then nothing is known to be as it was.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -95,21 +100,34 @@ type Messages = Box<
 
 struct Listener {
     messages: Messages,
+    unread: TokioSocket,
     neighbours: BTreeMap<NextHop, Entry>,
 }
 
 impl Listener {
     async fn start() -> Result<Self, NetError> {
+        let unread = unread().map_err(NetError::Socket)?;
         let (connection, handle, messages) =
             new_multicast_connection(&GROUPS).map_err(NetError::Socket)?;
         tokio::spawn(connection);
         let neighbours = entries(&handle).await?;
-        Ok(Self { messages: Box::new(messages), neighbours })
+        Ok(Self { messages: Box::new(messages), unread, neighbours })
     }
 
     /// Until the kernel's messages are lost, or more of them came than there was room for.
     async fn run(&mut self, tell: &watch::Sender<bool>) {
-        while let Some((message, _)) = self.messages.next().await {
+        loop {
+            let message = tokio::select! {
+                message = self.messages.next() => message,
+                received = self.unread.recv_from_full() => match received {
+                    Ok(_) => {
+                        tell.send_replace(true);
+                        continue;
+                    }
+                    Err(_) => return,
+                },
+            };
+            let Some((message, _)) = message else { return };
             match message.payload {
                 NetlinkPayload::InnerMessage(message)
                     if changes(&mut self.neighbours, &message) =>
@@ -121,6 +139,16 @@ impl Listener {
             }
         }
     }
+}
+
+/// Hears of what is not read.
+fn unread() -> io::Result<TokioSocket> {
+    let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+    socket.socket_mut().bind_auto()?;
+    for group in UNREAD_GROUPS {
+        socket.socket_mut().add_membership(group)?;
+    }
+    Ok(socket)
 }
 
 /// Whether a message tells of a change, where these `neighbours` were known. A neighbour that is new,

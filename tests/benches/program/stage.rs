@@ -82,6 +82,7 @@ impl Stage {
             // What the daemon says every second: that changes of routes are followed.
             while let Some(datapath) = followed.upgrade() {
                 datapath.lock().expect(LOCKED).routes_followed().expect("the program is told");
+                // Whoever has it last detaches it, even where its lab is gone by then.
                 drop(datapath);
                 thread::sleep(Duration::from_secs(1));
             }

@@ -1,5 +1,6 @@
 //! What lb asks of the kernel's network configuration, against the kernel.
 
+mod changes;
 mod forwarding;
 mod neighbours;
 mod neighbours6;

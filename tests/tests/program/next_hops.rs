@@ -131,12 +131,12 @@ fn wait_to_remember() {
     }
 }
 
-/// The program's clock may be behind by a timer's tick, 10 ms at most.
+/// The program's clock may be behind by two of the timer's ticks, 10 ms each at most.
 fn wait_for_tick(tick: u32) {
     while now_ticks() < tick {
         sleep(Duration::from_millis(5));
     }
-    sleep(Duration::from_millis(15));
+    sleep(Duration::from_millis(25));
 }
 
 /// Each change for the packets of each side: while the program does not know of it they go as before,

@@ -28,7 +28,11 @@ impl Lives {
         let [first, second] =
             choices(hash, self.buckets.len() as u32 - 1).map(|number| number as usize);
         let [in_first, in_second] = [first, second].map(|number| free(&self.buckets[number]));
-        let number = if in_first >= FIRST_WHILE || in_first > in_second { first } else { second };
+        let number = if in_first >= FIRST_WHILE || in_first > 0 && in_first >= in_second {
+            first
+        } else {
+            second
+        };
         let entry = self.buckets[number]
             .iter_mut()
             .max_by_key(|life| life.room(NOW, |number| number))
