@@ -22,6 +22,7 @@ use lb_common::{
     track::{Segment, flag},
 };
 
+use hit::life_from;
 pub use hit::{Hit, look_at, look_from};
 pub use note::{note, pass, remember};
 pub use open::open;
@@ -120,16 +121,16 @@ fn fits<F: Family>(key: &FlowKey<F::Address>, hit: &Hit, segment: &Segment) -> b
 }
 
 /// Where the flow of the key's client is that decides a packet from `origin`, the backend's side; the
-/// key's VIP is not looked at. A function of its own, as [`place_of`].
-#[inline(never)]
+/// key's VIP is not looked at.
+#[inline(always)]
 pub fn of_far_end<T: Table, F: Family>(
     key: &FlowKey<F::Address>,
     origin: &Origin<F>,
     segment: &Segment,
 ) -> Place {
     let place = place_from::<T, F>(key, origin);
-    let mut hit = Hit::NONE;
-    let alone = look_from::<T, F>(place, key, origin, &mut hit) && !hit.life.is_contested();
+    let life = life_from::<T, F>(place, key, origin);
+    let alone = life.is_there() && !life.is_contested();
     // What answers no SYN answers no newer one.
     if alone || segment.is_in_the_middle() {
         return place;

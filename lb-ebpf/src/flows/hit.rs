@@ -6,7 +6,11 @@ use lb_common::{
 };
 
 use super::{Origin, Place, Table, scan::keyed, tables::is_zero};
-use crate::{atomic, family::Family, maps};
+use crate::{
+    atomic::{self, forgotten},
+    family::Family,
+    maps,
+};
 
 /// A flow that was found. In this order nothing that is zero at first lies beside something else that
 /// is: the compiler would write both by one word that is not aligned, which the kernel does not take on
@@ -156,4 +160,21 @@ pub fn look_from<T: Table, F: Family>(
         unsafe { T::is_of_client(head, &key) && origin.is_of::<T>(head, backend) }
     });
     found.map(|found| *hit = found).is_some()
+}
+
+/// The life of the flow that [`look_from`] would find; nobody's, where it would find none. As
+/// [`look_at`], and it leaves nothing on its caller's stack, of which the verifier would keep account.
+#[inline(never)]
+pub(super) fn life_from<T: Table, F: Family>(
+    place: Place,
+    key: &FlowKey<F::Address>,
+    origin: &Origin<F>,
+) -> Life {
+    let key = keyed::<T, F>(key);
+    let Some(head) = place.head_of::<T>() else { return Life::from_bits(0) };
+    let found = Hit::of::<T>(head, place, |head, _, _, backend| {
+        // SAFETY: see the module.
+        unsafe { T::is_of_client(head, &key) && origin.is_of::<T>(head, backend) }
+    });
+    Life::from_bits(forgotten(found.map_or(0, |found| found.life.to_bits())))
 }

@@ -19,7 +19,10 @@ pub(super) fn scan<T: Table>(
     choice: Choice,
     wanted: impl Fn(*mut Head, Place, Life, &'static Backend) -> bool,
 ) -> Option<Hit> {
-    for number in tables::choices::<T>(key, choice) {
+    let [mut number, second] = tables::choices::<T>(key, choice);
+    // An iterator over both would lie on the stack.
+    let other = number ^ second;
+    for _ in 0..2 {
         let bucket = T::bucket(number)?;
         tables::fetch_tails::<T>(bucket);
         for line in 0..WAYS / T::PER_LINE {
@@ -41,6 +44,7 @@ pub(super) fn scan<T: Table>(
                 ways &= ways - 1;
             }
         }
+        number ^= other;
     }
     None
 }
