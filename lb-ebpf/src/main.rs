@@ -61,7 +61,7 @@ fn lb(ctx: XdpContext) -> u32 {
     match sort::common(&ctx) {
         Sorted::Tcp4(layout) => {
             let mut visit = Visit::new();
-            let outcome = quick::tcp4(&ctx, &layout, &mut visit);
+            let outcome = either(quick::tcp4(&ctx, &layout, &mut visit));
             conclude::<V4>(&ctx, &layout, &visit, outcome)
         }
         Sorted::Ended(outcome) => end(&Visit::new(), outcome),
@@ -73,13 +73,19 @@ fn sort(ctx: XdpContext) -> u32 {
     end(&Visit::new(), sort::all(&ctx))
 }
 
+/// The outcome of a packet, whether it went all of its way or not.
+#[inline(always)]
+fn either(outcome: Result<Outcome, Outcome>) -> Outcome {
+    outcome.unwrap_or_else(|outcome| outcome)
+}
+
 /// Programs that another one has called.
 macro_rules! steps { ($($name:ident = $way:ident::<$family:ident>;)+) => { $(
     #[xdp(frags)]
     fn $name(ctx: XdpContext) -> u32 {
         let mut visit = Visit::new();
         let Some(layout) = Layout::take() else { return end(&visit, Outcome::Inconsistent) };
-        let outcome = ways::$way::<$family>(&ctx, &layout, &mut visit);
+        let outcome = either(ways::$way::<$family>(&ctx, &layout, &mut visit));
         conclude::<$family>(&ctx, &layout, &visit, outcome)
     }
 )+ } }
@@ -109,7 +115,7 @@ macro_rules! later_steps { ($($name:ident = $family:ident;)+) => { $(
     fn $name(ctx: XdpContext) -> u32 {
         let mut visit = Visit::new();
         let Some(layout) = Layout::take() else { return end(&visit, Outcome::Inconsistent) };
-        let outcome = ways::later::<$family>(&ctx, &layout, &mut visit);
+        let outcome = either(ways::later::<$family>(&ctx, &layout, &mut visit));
         end(&visit, outcome)
     }
 )+ } }

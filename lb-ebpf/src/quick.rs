@@ -19,12 +19,7 @@ use crate::{
 
 /// The packet's outcome here, or by the programs that go on with it.
 #[inline(always)]
-pub fn tcp4(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
-    try_tcp4(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
-}
-
-#[inline(always)]
-fn try_tcp4(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Result<Outcome, Outcome> {
+pub fn tcp4(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Result<Outcome, Outcome> {
     let packet = TcpPacket::<V4>::at(ctx, *layout)?;
     let segment = packet.segment();
     let go_on = |step| {

@@ -1,4 +1,5 @@
-//! The ways of packets, each from the place where its headers are to its outcome.
+//! The ways of packets, each from the place where its headers are to its outcome: of one that goes all of
+//! its way, or, as an error, of one that is done with before.
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::{Flow, FlowKey, Outcome};
@@ -22,12 +23,7 @@ use crate::{
 
 /// A TCP packet, of a connection or not.
 #[inline(always)]
-pub fn tcp<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
-    try_tcp::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
-}
-
-#[inline(always)]
-fn try_tcp<F: Family>(
+pub fn tcp<F: Family>(
     ctx: &XdpContext,
     layout: &Layout,
     visit: &mut Visit,
@@ -52,12 +48,7 @@ fn try_tcp<F: Family>(
 
 /// A TCP packet that may answer to the port of a pair; else it goes on as others do.
 #[inline(always)]
-pub fn paired<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
-    try_paired::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
-}
-
-#[inline(always)]
-fn try_paired<F: Family>(
+pub fn paired<F: Family>(
     ctx: &XdpContext,
     layout: &Layout,
     visit: &mut Visit,
@@ -77,12 +68,7 @@ fn try_paired<F: Family>(
 
 /// A TCP packet without a connection.
 #[inline(always)]
-pub fn admit<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
-    try_admit::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
-}
-
-#[inline(always)]
-fn try_admit<F: Family>(
+pub fn admit<F: Family>(
     ctx: &XdpContext,
     layout: &Layout,
     visit: &mut Visit,
@@ -101,12 +87,7 @@ fn try_admit<F: Family>(
 
 /// A TCP packet of a connection that a node has opened itself, or opens.
 #[inline(always)]
-pub fn outbound<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
-    try_outbound::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
-}
-
-#[inline(always)]
-fn try_outbound<F: Family>(
+pub fn outbound<F: Family>(
     ctx: &XdpContext,
     layout: &Layout,
     visit: &mut Visit,
@@ -126,12 +107,7 @@ fn try_outbound<F: Family>(
 
 /// A TCP packet of a node that is of no connection.
 #[inline(always)]
-pub fn open<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
-    try_open::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
-}
-
-#[inline(always)]
-fn try_open<F: Family>(
+pub fn open<F: Family>(
     ctx: &XdpContext,
     layout: &Layout,
     visit: &mut Visit,
@@ -158,12 +134,7 @@ fn send_first<F: Family>(
 
 /// A packet whose target the program before has found.
 #[inline(always)]
-pub fn found<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
-    try_found::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
-}
-
-#[inline(always)]
-fn try_found<F: Family>(
+pub fn found<F: Family>(
     ctx: &XdpContext,
     layout: &Layout,
     visit: &mut Visit,
@@ -208,12 +179,7 @@ pub fn send<F: Family>(
 
 /// A fragment after the first.
 #[inline(always)]
-pub fn later<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
-    try_later::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
-}
-
-#[inline(always)]
-fn try_later<F: Family>(
+pub fn later<F: Family>(
     ctx: &XdpContext,
     layout: &Layout,
     visit: &mut Visit,
@@ -238,12 +204,7 @@ pub const fn done(direction: Direction) -> Outcome {
 
 /// An ICMP error about a packet of a connection.
 #[inline(always)]
-pub fn error<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
-    try_error::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
-}
-
-#[inline(always)]
-fn try_error<F: Family>(
+pub fn error<F: Family>(
     ctx: &XdpContext,
     layout: &Layout,
     visit: &mut Visit,
@@ -258,12 +219,7 @@ fn try_error<F: Family>(
 
 /// An ICMP error about a packet whose target the program before has found.
 #[inline(always)]
-pub fn found_error<F: Family>(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Outcome {
-    try_found_error::<F>(ctx, layout, visit).unwrap_or_else(|outcome| outcome)
-}
-
-#[inline(always)]
-fn try_found_error<F: Family>(
+pub fn found_error<F: Family>(
     ctx: &XdpContext,
     layout: &Layout,
     visit: &mut Visit,

@@ -83,7 +83,7 @@ impl Daemon {
     }
 
     /// Lets the program trust what it knows of next hops for as long as changes are heard of. One that
-    /// has been heard of and not told is told at once.
+    /// could not be told before is told with it.
     pub(super) fn follow_routes(&mut self) {
         if !self.changes.listens() {
             return;

@@ -14,6 +14,7 @@ mod traffic;
 use std::{panic::resume_unwind, process::ExitCode, thread};
 
 use anyhow::Result;
+use lb_tests::bench;
 
 use contender::{Contender, Kind};
 use measure::Measured;
@@ -21,13 +22,7 @@ use measure::Measured;
 const ROUNDS: usize = 10;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    bench::conclude(run())
 }
 
 fn run() -> Result<()> {

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{ArrayOfMaps, Map, MapData};
 use lb_common::MAX_SERVICES;
 use lb_tests::{
-    bench::{Findings, Goal, number},
+    bench::{self, Findings, Goal, number},
     lab::{PORT, VIP, node_address},
 };
 use lb_userspace::{
@@ -29,13 +29,7 @@ const MAPS_BOUND_MIB: f64 = 200.0;
 const DAEMON_BOUND_MIB: f64 = 30.0;
 
 fn main() -> ExitCode {
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    bench::conclude(measure())
 }
 
 fn measure() -> Result<()> {

@@ -15,19 +15,16 @@ mod stage;
 use std::{os::fd::AsFd as _, process::ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::verdict::{self, Verdict};
+use lb_tests::{
+    bench,
+    verdict::{self, Verdict},
+};
 
 use candidate::take_turns;
 use scenes::{Flood, Odd};
 
 fn main() -> ExitCode {
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    bench::conclude(measure())
 }
 
 fn measure() -> Result<()> {

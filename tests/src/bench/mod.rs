@@ -3,7 +3,7 @@
 mod layout;
 mod samples;
 
-use std::{env, fmt, fs, io};
+use std::{env, fmt, fs, io, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,17 @@ pub use samples::Samples;
 pub const FINDINGS: &str = "LB_FINDINGS";
 /// The variable that names the object with the reference programs.
 pub const REFERENCE: &str = "LB_REFERENCE";
+
+/// How a benchmark ends: where it failed, its error is told.
+pub fn conclude(measured: Result<()>) -> ExitCode {
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// One figure. Table, row and column together are its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
