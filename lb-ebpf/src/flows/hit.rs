@@ -153,13 +153,7 @@ pub fn look_from<T: Table, F: Family>(
     origin: &Origin<F>,
     hit: &mut Hit,
 ) -> bool {
-    let key = keyed::<T, F>(key);
-    let Some(head) = place.head_of::<T>() else { return false };
-    let found = Hit::of::<T>(head, place, |head, _, _, backend| {
-        // SAFETY: see the module.
-        unsafe { T::is_of_client(head, &key) && origin.is_of::<T>(head, backend) }
-    });
-    found.map(|found| *hit = found).is_some()
+    from::<T, F>(place, key, origin).map(|found| *hit = found).is_some()
 }
 
 /// The life of the flow that [`look_from`] would find; nobody's, where it would find none. As
@@ -170,11 +164,20 @@ pub(super) fn life_from<T: Table, F: Family>(
     key: &FlowKey<F::Address>,
     origin: &Origin<F>,
 ) -> Life {
+    let found = from::<T, F>(place, key, origin);
+    Life::from_bits(forgotten(found.map_or(0, |found| found.life.to_bits())))
+}
+
+#[inline(always)]
+fn from<T: Table, F: Family>(
+    place: Place,
+    key: &FlowKey<F::Address>,
+    origin: &Origin<F>,
+) -> Option<Hit> {
     let key = keyed::<T, F>(key);
-    let Some(head) = place.head_of::<T>() else { return Life::from_bits(0) };
-    let found = Hit::of::<T>(head, place, |head, _, _, backend| {
+    let head = place.head_of::<T>()?;
+    Hit::of::<T>(head, place, |head, _, _, backend| {
         // SAFETY: see the module.
         unsafe { T::is_of_client(head, &key) && origin.is_of::<T>(head, backend) }
-    });
-    Life::from_bits(forgotten(found.map_or(0, |found| found.life.to_bits())))
+    })
 }
