@@ -52,8 +52,13 @@ pub const NEWS_MAP: &str = ".bss.news";
 pub const ROLES_MAP: &str = ".bss.roles";
 /// The global with the tables' seed.
 pub const SEED: &str = "SEED";
-/// The global with one less than the tables' buckets.
-pub const BUCKET_MASK: &str = "BUCKET_MASK";
+/// The global with the buckets of the tables' parts: [`table::Buckets`], by [`table::Tier::index`].
+pub const BUCKETS: &str = "BUCKETS";
+/// Where packets look for their flows (see [`table::Search`]): data of the program.
+pub const SEARCH_MAP: &str = ".bss.search";
+/// The flows in the tables' dense parts, as of the daemon's last sweep (see [`table::Marks`]): data of the
+/// program.
+pub const DENSE_MAP: &str = ".bss.dense";
 
 #[cfg(feature = "userspace")]
 mod pod {
@@ -77,6 +82,7 @@ mod pod {
         PortRoles,
         Service,
         table::Bucket,
+        table::Buckets,
         table::WideEntry
     );
 }

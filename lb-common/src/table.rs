@@ -7,43 +7,22 @@
 //! whose own entry has the rest: so a packet from either side finds its flow by one look into the
 //! table.
 //!
-//! Two choices of buckets of four fill half of the table before one in 20,000 flows finds no place
+//! Two choices of buckets of four fill half of a table before one in 20,000 flows finds no place
 //! (Azar, Broder, Karlin, Upfal, STOC 1994): it has twice as many entries as its capacity. Those few
-//! have two more choices, which are looked at where the first ones have nothing, for those that share a mark
-//! with one that lies there.
+//! have two more choices, in its other part (see [`Tier`]).
 
 mod life;
+mod tiers;
 
 pub use life::Life;
+pub use tiers::{Buckets, Marks, Search, Tier, buckets, mark};
 
 use crate::{Flow, FlowKey, Ip, Ip4, Port, Snat, flow::mix};
 
 /// Entries of a bucket.
 pub const WAYS: u32 = 4;
 
-/// How many buckets there are for `capacity` flows: a power of two, so that a hash needs only a
-/// mask.
-pub const fn buckets(capacity: u32) -> u32 {
-    let entries = (capacity as u64 * 2).next_power_of_two();
-    // Two at least: the two choices differ.
-    if entries < 8 { 2 } else { (entries / WAYS as u64) as u32 }
-}
-
-/// The two buckets of a hash, where `mask` is one less than how many there are.
-#[inline(always)]
-pub const fn choices(hash: u64, mask: u32) -> [u32; 2] {
-    let first = hash as u32 & mask;
-    // An odd distance is never zero.
-    [first, first ^ ((hash >> 32) as u32 & mask | 1)]
-}
-
-/// The hash that says two more buckets, for when proven flows have both of the first ones.
-#[inline(always)]
-pub const fn further(hash: u64) -> u64 {
-    mix(hash)
-}
-
-/// What tells an entry from others: of a [`Bucket`] all are in one cache line.
+/// What tells an entry from others.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
@@ -79,14 +58,12 @@ pub struct Entry {
     pub tail: Tail,
 }
 
-/// IPv4 flows of services, in two cache lines that no look-up has to wait for one after the other.
+/// IPv4 flows of services, two in a cache line.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
-    /// Whose its entries are.
-    pub heads: [Head; WAYS as usize],
-    /// In the same order.
-    pub tails: [Tail; WAYS as usize],
+    /// Its entries.
+    pub entries: [Entry; WAYS as usize],
 }
 
 /// A flow of IPv6, or one that a node opened: 64 bytes, a cache line.

@@ -26,6 +26,15 @@ pub enum Direction {
     Return,
 }
 
+impl Direction {
+    /// The same (see [`forgotten`]).
+    #[inline(always)]
+    fn forgotten(self) -> Self {
+        // SAFETY: one of the two numbers.
+        unsafe { core::mem::transmute((forgotten(self as u64) & 1) as u32) }
+    }
+}
+
 /// What is known of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Found {
@@ -88,6 +97,7 @@ pub fn target<F: Family>(
         key.vip = F::Address::from_ip(hit.backend().vip);
         key.vip_port = hit.backend().vip_port;
     }
+    let direction = direction.forgotten();
     if !lookup.note::<F::Table>(&key, &mut hit, direction) {
         return Err(Outcome::NoPort);
     }
@@ -229,9 +239,11 @@ fn find<F: Family>(
     key: &mut FlowKey<F::Address>,
 ) -> Result<(Place, Direction), Missing> {
     let (of_source, of_destination) = (roles(source.1), roles(destination.1));
+    // Whether it is needed or not: one state of the stack for the verifier.
+    let origin = Origin::backend(source);
     if of_source.is_backend() {
         *key = FlowKey::tcp(destination.0, destination.1, source.0, source.1);
-        let place = lookup.of_far_end::<F::Table>(key, &Origin::backend(source));
+        let place = lookup.of_far_end::<F::Table>(key, &origin);
         if !place.is_nowhere() {
             return Ok((place, Direction::Return));
         }

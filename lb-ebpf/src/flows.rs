@@ -15,6 +15,7 @@ mod origin;
 mod place;
 mod scan;
 mod tables;
+mod tiers;
 
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use lb_common::{
@@ -31,14 +32,12 @@ pub use place::Place;
 pub use scan::{find, place_from};
 pub use tables::{Narrow, Table, Wide};
 
-use scan::{keyed, place_from_newer, place_of, place_of_newer, place_of_older};
-use tables::Choice;
-
 use crate::{
     atomic::{self, forgotten},
     family::Family,
     snat,
 };
+use scan::{keyed, place_from_newer, place_of, place_of_newer, place_of_older};
 
 /// The current tick (see [`TICK_SHIFT`]).
 ///

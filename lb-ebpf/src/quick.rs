@@ -108,15 +108,14 @@ fn find(source: End<V4>, destination: End<V4>, opens: bool) -> Found {
     } else {
         return if outbound { Found::Elsewhere(Step::Tcp4) } else { Found::Nothing };
     };
-    let further = match flows::find::<Narrow, V4>(client, far, direction, opens) {
-        Ok(hit) => return Found::Hit(hit, direction),
-        Err(further) => further,
-    };
+    if let Some(hit) = flows::find::<Narrow, V4>(client, far, direction, opens) {
+        return Found::Hit(hit, direction);
+    }
     let elsewhere = match direction {
         Direction::Return => to_service,
         Direction::Forward => !opens && is_service(far),
     };
-    if elsewhere || outbound || further {
+    if elsewhere || outbound {
         return Found::Elsewhere(Step::Tcp4);
     }
     if direction == Direction::Forward && opens {

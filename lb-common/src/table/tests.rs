@@ -16,8 +16,8 @@ fn the_layout_is_the_one_that_maps_have() {
     assert_eq!((size_of::<Entry>(), align_of::<Entry>()), (32, 8));
     assert_eq!((size_of::<WideEntry>(), align_of::<WideEntry>()), (64, 8));
     assert_eq!((size_of::<Bucket>(), align_of::<Bucket>()), (128, 8));
-    assert_eq!((offset_of!(Bucket, heads), offset_of!(Bucket, tails)), (0, 64));
-    assert_eq!((offset_of!(Entry, head), offset_of!(WideEntry, entry)), (0, 0));
+    assert_eq!((offset_of!(Entry, head), offset_of!(Entry, tail)), (0, 16));
+    assert_eq!((offset_of!(Bucket, entries), offset_of!(WideEntry, entry)), (0, 0));
 }
 
 #[test]
@@ -125,43 +125,93 @@ fn an_entry_says_its_flow_and_whose_port_it_has() {
 }
 
 #[test]
-fn there_are_buckets_for_twice_the_capacity() {
-    for (capacity, number) in [
-        (0, 2),
-        (1, 2),
-        (4, 2),
-        (5, 4),
-        (8, 4),
-        (9, 8),
-        (64, 32),
-        (1000, 512),
-        (1024, 512),
-        (1025, 1024),
-        (1 << 20, 1 << 19),
-        ((1 << 20) + 1, 1 << 20),
-        (1 << 31, 1 << 30),
-        (u32::MAX, 1 << 31),
+fn there_are_buckets_for_twice_the_capacity_and_a_few() {
+    for (capacity, dense, spread) in [
+        (0, 2, 2),
+        (1, 2, 2),
+        (4, 2, 2),
+        (5, 2, 4),
+        (8, 2, 4),
+        (9, 2, 8),
+        (64, 2, 32),
+        (1000, 8, 512),
+        (1024, 8, 512),
+        (1025, 16, 1024),
+        (1 << 20, 1 << 13, 1 << 19),
+        ((1 << 20) + 1, 1 << 13, 1 << 20),
+        (1 << 31, 1 << 13, 1 << 30),
+        (u32::MAX, 1 << 13, 1 << 31),
     ] {
-        assert_eq!(buckets(capacity), number, "capacity {capacity}");
+        let [first, second] = Buckets::of_table(capacity);
+        assert_eq!((first.from, first.mask), (0, dense - 1), "capacity {capacity}");
+        assert_eq!((second.from, second.mask), (dense, spread - 1), "capacity {capacity}");
+        assert_eq!(buckets(capacity), dense + spread, "capacity {capacity}");
     }
 }
 
 proptest! {
     #[test]
     fn half_of_the_entries_are_enough_for_the_capacity(capacity in 2u32..) {
-        let entries = u64::from(buckets(capacity)) * u64::from(WAYS);
-        prop_assert!(buckets(capacity).is_power_of_two());
+        let [dense, spread] =
+            Buckets::of_table(capacity).map(|its| u64::from(its.mask) + 1);
+        let entries = spread * u64::from(WAYS);
+        prop_assert!(dense.is_power_of_two() && spread.is_power_of_two());
         prop_assert!(entries >= 8 && entries >= 2 * u64::from(capacity));
         prop_assert!(entries <= 8.max(4 * u64::from(capacity)));
+        prop_assert!(dense == 2 || dense <= spread / 64);
     }
 
     #[test]
-    fn the_two_choices_are_two_buckets_of_the_table(hash: u64) {
+    fn the_two_choices_are_two_buckets_of_the_part(hash: u64, from in 0u32..1000) {
         for bits in 1..=20 {
-            let mask = (1 << bits) - 1;
-            let [first, second] = choices(hash, mask);
-            prop_assert!(first <= mask && second <= mask);
+            let buckets = Buckets { from, mask: (1 << bits) - 1 };
+            let [first, second] = buckets.choices(hash);
+            prop_assert!(first >= from && first - from <= buckets.mask);
+            prop_assert!(second >= from && second - from <= buckets.mask);
             prop_assert_ne!(first, second);
+        }
+    }
+}
+
+#[test]
+fn few_flows_lie_densely_and_packets_look_first_where_most_are() {
+    let dense = Buckets { from: 0, mask: 15 };
+    let (few, many) = (16, 17);
+    for (search, flows, marked, next) in [
+        (Search::DENSE, (8 * many, many), true, Search::DENSE),
+        (Search::SPREADING, (few, few), false, Search::DENSE),
+        (Search::SPREADING, (4 * many + 1, many), false, Search::SPREADING),
+        (Search::SPREADING, (4 * many, many), true, Search::SPREADING),
+        (Search::SPREADING, (4 * many + 1, many), true, Search::SPREAD),
+        (Search::SPREAD, (2 * many, many), true, Search::SPREAD),
+        (Search::SPREAD, (2 * many - 1, many), true, Search::SPREADING),
+        (Search::SPREAD, (few, 0), true, Search::DENSE),
+    ] {
+        let after = search.after_sweep(flows, dense, marked);
+        assert_eq!(after, next, "{search:?}, {flows:?}, {marked}");
+    }
+    for (search, opens_in, first, goes_by_marks) in [
+        (Search::DENSE, Tier::DENSE, Tier::DENSE, false),
+        (Search::SPREADING, Tier::SPREAD, Tier::DENSE, false),
+        (Search::SPREAD, Tier::SPREAD, Tier::SPREAD, true),
+    ] {
+        let says = (search.opens_in(), search.first(), search.goes_by_marks());
+        assert_eq!(says, (opens_in, first, goes_by_marks));
+        assert_eq!(Search::from_bits(search.to_bits()), search);
+    }
+    assert_eq!([Tier::DENSE, Tier::SPREAD].map(Tier::other), [Tier::SPREAD, Tier::DENSE]);
+    assert_eq!([0, 1].map(Tier::from_bit), [Tier::DENSE, Tier::SPREAD]);
+}
+
+proptest! {
+    #[test]
+    fn a_mark_is_one_bit_of_the_words_and_depends_on_the_end_of_the_hash(hash: u64) {
+        let (word, bit) = mark(hash);
+        prop_assert!(word < size_of::<Marks>() / 8);
+        prop_assert_eq!(bit.count_ones(), 1);
+        prop_assert_eq!(mark(hash ^ 1 << 19), (word, bit));
+        for other in 0..19 {
+            prop_assert_ne!(mark(hash ^ 1 << other), (word, bit));
         }
     }
 }
@@ -198,11 +248,14 @@ fn both_choices_of_one_clients_ports_are_spread_over_the_table() {
         for hashes in hashes(seed) {
             for choice in 0..2 {
                 // 1024 in each on average: six standard deviations are 0.19 of that.
-                let places = hashes.iter().map(|&hash| choices(hash, 63)[choice] as usize);
+                let buckets = Buckets { from: 0, mask: 63 };
+                let places = hashes.iter().map(|&hash| buckets.choices(hash)[choice] as usize);
                 assert!(spread(64, places) < 0.19);
             }
             // Those that share the first choice have the second all over the other half.
-            let shared = hashes.iter().map(|&hash| choices(hash, 15)).filter(|its| its[0] == 3);
+            let buckets = Buckets { from: 0, mask: 15 };
+            let choices = hashes.iter().map(|&hash| buckets.choices(hash));
+            let shared = choices.filter(|its| its[0] == 3);
             assert!(spread(8, shared.map(|its| its[1] as usize / 2)) < 0.3);
         }
     }

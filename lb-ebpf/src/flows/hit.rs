@@ -5,7 +5,11 @@ use lb_common::{
     table::{Entry, Head, Life, Tail},
 };
 
-use super::{Origin, Place, Table, scan::keyed, tables::is_zero};
+use super::{
+    Origin, Place, Table,
+    scan::keyed,
+    tables::{is_zero, tail},
+};
 use crate::{
     atomic::{self, forgotten},
     family::Family,
@@ -69,7 +73,7 @@ impl Hit {
             return None;
         }
         // SAFETY: see the module.
-        let tail = unsafe { T::tail(head) };
+        let tail = unsafe { tail(head) };
         let snat = snat_of::<T>(tail, backend);
         if !look().is_flow_of(life) {
             return None;
@@ -99,8 +103,9 @@ impl Hit {
             self.life = life;
             return true;
         }
-        self.place = Place::NOWHERE;
-        self.life = self.life.without_hops();
+        // Of which the verifier need know no more than of one that is there.
+        self.place = Place::NOWHERE.forgotten();
+        self.life = Life::from_bits(forgotten(self.life.without_hops().to_bits()));
         false
     }
 
@@ -120,8 +125,12 @@ impl Hit {
 
 #[inline(always)]
 pub(super) fn snat_of<T: Table>(tail: *const Tail, backend: &Backend) -> Snat {
+    // Anew: where the verifier knows what came of a comparison, it walks what follows for each.
     // SAFETY: see the module.
-    let (pair, port) = unsafe { ((*tail).snat_pair, (*tail).snat_port) };
+    let (pair, port) = unsafe {
+        let (pair, port) = (&raw const (*tail).snat_pair, &raw const (*tail).snat_port);
+        (pair.read_volatile(), port.read_volatile())
+    };
     let service = if T::OUTBOUND { 0 } else { backend.service };
     // Without a pair there is no port either. By arithmetic: one state for the verifier, not two.
     Snat::new(pair, port, (service * (1 - is_zero(pair.into()))) as u16)

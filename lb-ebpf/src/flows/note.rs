@@ -75,8 +75,17 @@ pub fn note<T: Table, F: Family>(
     }
     match effect {
         effect::PROVEN => prove::<F>(key, hit),
-        effect::REPLACES => prove::<F>(key, hit) && replace::<T, F>(key, hit.place),
-        effect::ENDED => end::<T, F>(key, hit),
+        // What is looked for here is not looked for by who needs it: their stacks lie one on the other.
+        effect::REPLACES => {
+            prove::<F>(key, hit) && replace::<T, F>(key, place_of_older::<T, F>(key, hit.place))
+        }
+        effect::ENDED => {
+            end::<F>(key, hit);
+            if hit.life.is_contested() {
+                give_way::<T, F>(key, hit, place_of_newer::<T, F>(key));
+            }
+            true
+        }
         _ => true,
     }
 }
@@ -89,6 +98,8 @@ pub fn note<T: Table, F: Family>(
 fn advance(hit: &mut Hit, segment: &Segment, direction: Direction) -> u64 {
     let now = now();
     hit.now = now;
+    // Written, as it is where the flow turns out to be gone: one state for the verifier.
+    hit.place = hit.place.forgotten();
     let known = hop::holds(hit.life.last_seen(), now, hops::news());
     let known = forgotten(known.into()) != 0;
     const STAY: u64 = Change::Stay as u64;
@@ -156,11 +167,11 @@ fn prove<F: Family>(key: &FlowKey<F::Address>, hit: &mut Hit) -> bool {
     true
 }
 
-/// A newer connection, at `place`, has its proof: the older one on its ends is over.
+/// A newer connection has its proof: the older one on its ends, at a place, is over.
 #[inline(never)]
 fn replace<T: Table, F: Family>(key: &FlowKey<F::Address>, place: Place) -> bool {
     let mut older = Hit::NONE;
-    if !look_at::<T, F>(place_of_older::<T, F>(key, place), key, &mut older) {
+    if !look_at::<T, F>(place, key, &mut older) {
         return true;
     }
     let free = older.life.free();
@@ -173,27 +184,25 @@ fn replace<T: Table, F: Family>(key: &FlowKey<F::Address>, place: Place) -> bool
     true
 }
 
-/// A proven flow has ended. Its last packets may still come, but where a newer connection waits on
-/// its ends they are that one's.
+/// A proven flow has ended. Its last packets may still come.
 #[inline(never)]
-fn end<T: Table, F: Family>(key: &FlowKey<F::Address>, hit: &mut Hit) -> bool {
+fn end<F: Family>(key: &FlowKey<F::Address>, hit: &Hit) {
     count::ended(hit.slot);
     if hit.snat.is_some() {
         snat::unprove::<F>(key, &hit.snat);
     }
-    if !hit.life.is_contested() {
-        return true;
-    }
+}
+
+/// A flow has ended beside which a newer connection waits, at a place: the last packets are that one's.
+#[inline(never)]
+fn give_way<T: Table, F: Family>(key: &FlowKey<F::Address>, hit: &mut Hit, place: Place) {
     let mut newer = Hit::NONE;
-    if look_at::<T, F>(place_of_newer::<T, F>(key), key, &mut newer)
-        && newer.life.state() != FlowState::Closed
-    {
+    if look_at::<T, F>(place, key, &mut newer) && newer.life.state() != FlowState::Closed {
         let (alone, free) = (newer.life.newer(false), hit.life.free());
         // The newer one first: there is one of them at any time.
         newer.exchange(alone);
         hit.exchange(free);
     }
-    true
 }
 
 /// Says whether a newer connection waits for its proof beside the one at a place.

@@ -2,13 +2,13 @@
 
 use lb_common::{
     Flow, FlowKey, Port, Snat,
-    table::{Head, Life, WAYS},
+    table::{Head, Life, Tier, WAYS},
 };
 
 use super::{
     Hit, Place, Table, keyed, look_at, place_of, place_of_newer,
     scan::{count, lowest},
-    tables::{Choice, choices, go_further},
+    tiers,
 };
 use crate::{
     atomic::{self, forgotten, opaque},
@@ -25,48 +25,34 @@ const FULL: u64 = 2;
 #[inline(always)]
 pub fn open<T: Table, F: Family>(key: &FlowKey<F::Address>, flow: &Flow) -> Place {
     let flow = &forget(flow);
-    let (before, beside) = before::<T, F>(key);
-    if beside == FURTHER {
-        return Place::NOWHERE;
-    }
-    let newer = beside == PROVEN;
-    let mut place = before;
-    if before.is_nowhere() {
-        place = roomiest::<T, F>(key, flow, Choice::First);
+    let (mut place, newer) = before::<T, F>(key);
+    let (anew, mut tier) = (place.is_nowhere(), tiers::search().opens_in());
+    if anew {
+        // While there are few flows nobody loses its entry: there is room elsewhere.
+        place = roomiest::<T, F>(key, flow, tier, tier == Tier::SPREAD);
     }
     let came = forgotten(enter::<T, F>(key, flow, place, newer));
-    // A newer one has not been promised anything, and is looked for in fewer places.
-    if came == ENTERED || came == FULL && newer {
-        return if came == ENTERED { place } else { Place::NOWHERE };
+    if came == ENTERED {
+        return place;
     }
     if came == FULL {
-        go_further::<T>(&keyed::<T, F>(key));
+        tier = tiers::go_elsewhere::<T>(&keyed::<T, F>(key), tier);
     }
-    if came == FULL || before.is_nowhere() {
-        let choice = if came == FULL { Choice::Further } else { Choice::First };
-        place = roomiest::<T, F>(key, flow, choice);
+    if came == FULL || anew {
+        place = roomiest::<T, F>(key, flow, tier, true);
     }
     let came = enter::<T, F>(key, flow, place, newer);
     if came == ENTERED { place } else { Place::NOWHERE }
 }
 
-/// What an older flow on the same ends is to a new one: none that stays; a proven one; a proven one
-/// that lies where no newer one is looked for.
-const NONE: u64 = 0;
-const PROVEN: u64 = 1;
-const FURTHER: u64 = 2;
-
-/// Where an older flow of the same connection is that this one is written over, and what stays beside
-/// it.
+/// Where an older flow of the same connection is that this one is written over, and whether a proven one
+/// stays beside it.
 #[inline(always)]
-fn before<T: Table, F: Family>(key: &FlowKey<F::Address>) -> (Place, u64) {
+fn before<T: Table, F: Family>(key: &FlowKey<F::Address>) -> (Place, bool) {
     let (place, mut older) = (place_of::<T, F>(key), Hit::NONE);
-    let mut beside = NONE;
-    if look_at::<T, F>(place, key, &mut older) && older.life.is_proven() {
-        beside = if place.is_first::<T>(&keyed::<T, F>(key)) { PROVEN } else { FURTHER };
-    }
-    let beside = forgotten(beside);
-    (if beside == PROVEN { place_of_newer::<T, F>(key) } else { place }, beside)
+    let proven = look_at::<T, F>(place, key, &mut older) && older.life.is_proven();
+    let proven = forgotten(proven.into()) != 0;
+    (if proven { place_of_newer::<T, F>(key) } else { place }, proven)
 }
 
 /// The same flow, however it came about (see [`forgotten`]).
@@ -113,22 +99,32 @@ fn enter<T: Table, F: Family>(
     ENTERED
 }
 
-/// The entry that serves a new flow best: a free one, or that of a flow that has been silent for longest.
+/// The entry that serves a new flow best: a free one, or, `at_any_cost`, that of a flow that has been
+/// silent for longest.
 ///
 /// A function of its own, as [`enter`].
 #[inline(never)]
-fn roomiest<T: Table, F: Family>(key: &FlowKey<F::Address>, flow: &Flow, choice: Choice) -> Place {
-    let numbers = choices::<T>(&keyed::<T, F>(key), choice);
+fn roomiest<T: Table, F: Family>(
+    key: &FlowKey<F::Address>,
+    flow: &Flow,
+    tier: Tier,
+    at_any_cost: bool,
+) -> Place {
+    let numbers = tiers::choices::<T>(&keyed::<T, F>(key), tier);
     let place = free::<T>(numbers);
-    if place.is_nowhere() { most_silent::<T>(numbers, flow) } else { place.forgotten() }
+    if place.is_nowhere() && at_any_cost {
+        return most_silent::<T>(numbers, flow);
+    }
+    place.forgotten()
 }
 
-/// The heads of a bucket.
+/// The lives of a bucket's flows.
 #[inline(always)]
 fn lives<T: Table>(bucket: *mut u8) -> impl Iterator<Item = (u32, Life)> {
-    // SAFETY: see the module above; a bucket has so many.
-    (0..WAYS)
-        .map(move |way| (way, unsafe { (*bucket.add(way as usize * T::HEAD).cast::<Head>()).life }))
+    (0..WAYS).map(move |way| {
+        // SAFETY: see the module above; a bucket has so many.
+        (way, unsafe { (*bucket.add(way as usize * T::ENTRY).cast::<Head>()).life })
+    })
 }
 
 /// A free entry, where there is one. A bucket that has more of them than the other serves better: so both

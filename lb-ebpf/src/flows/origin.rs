@@ -2,7 +2,7 @@
 
 use lb_common::{Address as _, Backend, Port, table::Head};
 
-use super::Table;
+use super::{Table, tables::tail};
 use crate::{family::Family, find::End};
 
 /// From where a packet comes that may be a backend's answer. Aligned as it is moved: the kernel checks
@@ -36,7 +36,7 @@ impl<F: Family> Origin<F> {
     pub(super) fn is_of<T: Table>(&self, head: *mut Head, backend: &Backend) -> bool {
         // SAFETY: see the module.
         let (pair, port) = unsafe {
-            let tail = T::tail(head);
+            let tail = tail(head);
             ((*tail).snat_pair, (*tail).snat_port)
         };
         if self.pair != 0 {

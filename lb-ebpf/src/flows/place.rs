@@ -1,11 +1,8 @@
 //! Where in the tables a flow lies.
 
-use lb_common::{
-    FlowKey,
-    table::{Head, WAYS},
-};
+use lb_common::table::{Head, WAYS};
 
-use super::{Choice, Hit, Narrow, Table, Wide, tables};
+use super::{Hit, Narrow, Table, Wide};
 use crate::atomic::forgotten;
 
 /// Which entry of the tables a flow has.
@@ -19,7 +16,7 @@ impl Place {
 
     #[inline(always)]
     pub(super) const fn new<T: Table>(bucket: u32, way: u32) -> Self {
-        let wide = if T::HEAD == Wide::<true>::HEAD { Self::WIDE } else { 0 };
+        let wide = if T::ENTRY == Wide::<true>::ENTRY { Self::WIDE } else { 0 };
         Self(wide | (bucket * WAYS + way))
     }
 
@@ -41,14 +38,6 @@ impl Place {
         self.0 == Self::NOWHERE.0
     }
 
-    /// Whether it is one where packets look first.
-    #[inline(always)]
-    pub(super) fn is_first<T: Table>(self, key: &FlowKey<T::Address>) -> bool {
-        let [first, second] = tables::choices::<T>(key, Choice::First);
-        let bucket = (self.0 & !Self::WIDE) / WAYS;
-        bucket == first || bucket == second
-    }
-
     #[inline(always)]
     pub(super) fn head(self) -> Option<*mut Head> {
         if self.0 & Self::WIDE == 0 {
@@ -62,6 +51,6 @@ impl Place {
     pub(super) fn head_of<T: Table>(self) -> Option<*mut Head> {
         let bucket = T::bucket((self.0 & !Self::WIDE) / WAYS)?;
         // SAFETY: a bucket has so many entries.
-        Some(unsafe { bucket.add((self.0 % WAYS) as usize * T::HEAD).cast() })
+        Some(unsafe { bucket.add((self.0 % WAYS) as usize * T::ENTRY).cast() })
     }
 }

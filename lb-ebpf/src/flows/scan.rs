@@ -2,29 +2,32 @@
 
 use lb_common::{
     Address as _, Backend, FlowKey,
-    table::{Head, Life, WAYS},
+    table::{Head, Life, Tier, WAYS},
     track::answers_syn,
 };
 
-use super::{Choice, Hit, Origin, Place, Table, tables, tables::LINE};
+use super::{
+    Hit, Origin, Place, Table,
+    tables::{LINE, tail},
+    tiers,
+};
 use crate::{
     family::Family,
     find::{Direction, End},
 };
 
-/// The first flow of the key's client, in two buckets, that is as wanted.
+/// The first flow of the key's client, in a part of the table, that is as wanted.
 #[inline(always)]
 pub(super) fn scan<T: Table>(
     key: &FlowKey<T::Address>,
-    choice: Choice,
+    tier: Tier,
     wanted: impl Fn(*mut Head, Place, Life, &'static Backend) -> bool,
 ) -> Option<Hit> {
-    let [mut number, second] = tables::choices::<T>(key, choice);
+    let [mut number, second] = tiers::choices::<T>(key, tier);
     // An iterator over both would lie on the stack.
     let other = number ^ second;
     for _ in 0..2 {
         let bucket = T::bucket(number)?;
-        tables::fetch_tails::<T>(bucket);
         for line in 0..WAYS / T::PER_LINE {
             // SAFETY: a bucket has so many lines.
             let start = unsafe { bucket.add(line as usize * LINE) };
@@ -36,7 +39,7 @@ pub(super) fn scan<T: Table>(
                 }
                 let way = lowest(ways);
                 // SAFETY: the line has that head.
-                let head = unsafe { start.add(way as usize * T::HEAD).cast() };
+                let head = unsafe { start.add(way as usize * T::ENTRY).cast() };
                 let place = Place::new::<T>(number, line * T::PER_LINE + way);
                 if let Some(hit) = Hit::of::<T>(head, place, &wanted) {
                     return Some(hit);
@@ -93,11 +96,12 @@ pub(super) fn place<T: Table>(
     key: &FlowKey<T::Address>,
     wanted: impl Fn(*mut Head, Place, Life, &'static Backend) -> bool,
 ) -> Place {
-    let mut hit = scan::<T>(key, Choice::First, &wanted);
-    if hit.is_none() && tables::may_lie_further::<T>(key) {
-        hit = scan::<T>(key, Choice::Further, &wanted);
+    let search = tiers::search();
+    let place = Place::of(scan::<T>(key, search.first(), &wanted));
+    if !place.is_nowhere() || !tiers::may_lie_elsewhere::<T>(key, search) {
+        return place;
     }
-    Place::of(hit)
+    Place::of(scan::<T>(key, search.first().other(), &wanted))
 }
 
 /// The key as a table has it.
@@ -107,29 +111,44 @@ pub(super) fn keyed<T: Table, F: Family>(key: &FlowKey<F::Address>) -> FlowKey<T
     FlowKey::tcp(address(key.client), key.client_port, address(key.vip), key.vip_port)
 }
 
-/// The flow of a client that a packet from its side, or from the far one's, is of, where packets look
-/// first; else whether it may lie further. `opens`: that there is none is likely.
+/// The flow of a client that a packet from its side, or from the far one's, is of. `opens`: that there is
+/// none is likely.
 #[inline(always)]
 pub fn find<T: Table, F: Family>(
     client: End<F>,
     far: End<F>,
     direction: Direction,
     opens: bool,
-) -> Result<Hit, bool> {
+) -> Option<Hit> {
     let key = keyed::<T, F>(&FlowKey::tcp(client.0, client.1, far.0, far.1));
+    let search = tiers::search();
     if opens {
-        tables::fetch_second::<T>(&key);
+        fetch_second::<T>(&key, search.first());
     }
     let origin = Origin::<F>::backend(far);
-    let hit = scan::<T>(&key, Choice::First, |head, _, life, backend| {
+    let wanted = |head, _, life: Life, backend: &_| {
         !life.is_newer()
             && match direction {
                 // SAFETY: see the module.
                 Direction::Forward => unsafe { T::is_to_vip(head, &key, backend) },
                 Direction::Return => origin.is_of::<T>(head, backend),
             }
-    });
-    hit.ok_or_else(|| tables::may_lie_further::<T>(&key))
+    };
+    let hit = scan::<T>(&key, search.first(), wanted);
+    if hit.is_some() || !tiers::may_lie_elsewhere::<T>(&key, search) {
+        return hit;
+    }
+    scan::<T>(&key, search.first().other(), wanted)
+}
+
+/// Has the CPU fetch the first entries of a key's second bucket beside those of its first.
+#[inline(always)]
+fn fetch_second<T: Table>(key: &FlowKey<T::Address>, tier: Tier) {
+    let [_, second] = tiers::choices::<T>(key, tier);
+    if let Some(bucket) = T::bucket(second) {
+        // SAFETY: a bucket has them.
+        unsafe { bucket.cast::<u64>().read_volatile() };
+    }
 }
 
 /// Where the flow with this key is that is not a newer one.
@@ -144,31 +163,27 @@ pub(super) fn place_of<T: Table, F: Family>(key: &FlowKey<F::Address>) -> Place 
     })
 }
 
-/// Where the proven flow with this key is that is not the `other` one. As [`place_of`]; one with a
-/// newer one beside it lies where packets look first.
+/// Where the proven flow with this key is, beside the newer one at a place. As [`place_of`].
 #[inline(never)]
 pub(super) fn place_of_older<T: Table, F: Family>(
     key: &FlowKey<F::Address>,
-    other: Place,
+    newer: Place,
 ) -> Place {
     let key = keyed::<T, F>(key);
-    let hit = scan::<T>(&key, Choice::First, |head, its, life, backend| {
+    place::<T>(&key, |head, its, life, backend| {
         // SAFETY: see the module.
-        life.is_proven() && its != other && unsafe { T::is_to_vip(head, &key, backend) }
-    });
-    Place::of(hit)
+        life.is_proven() && its != newer && unsafe { T::is_to_vip(head, &key, backend) }
+    })
 }
 
-/// Where the newer flow with this key is, that waits for its proof beside a proven one. As
-/// [`place_of`]; a newer one goes no further.
+/// Where the newer flow with this key is, that waits for its proof beside a proven one. As [`place_of`].
 #[inline(never)]
 pub(super) fn place_of_newer<T: Table, F: Family>(key: &FlowKey<F::Address>) -> Place {
     let key = keyed::<T, F>(key);
-    let hit = scan::<T>(&key, Choice::First, |head, _, life, backend| {
+    place::<T>(&key, |head, _, life, backend| {
         // SAFETY: see the module.
         life.is_newer() && unsafe { T::is_to_vip(head, &key, backend) }
-    });
-    Place::of(hit)
+    })
 }
 
 /// Where the newer flow is whose SYN a packet from `origin` answers that acknowledges `ack`. As
@@ -179,13 +194,12 @@ pub(super) fn place_from_newer<T: Table, F: Family>(
     origin: &Origin<F>,
     ack: u32,
 ) -> Place {
-    let hit = scan::<T>(&keyed::<T, F>(key), Choice::First, |head, _, life, backend| {
+    place::<T>(&keyed::<T, F>(key), |head, _, life, backend| {
         // SAFETY: see the module.
         life.is_newer()
             && origin.is_of::<T>(head, backend)
-            && answers_syn(ack, unsafe { (*T::tail(head)).client_isn })
-    });
-    Place::of(hit)
+            && answers_syn(ack, unsafe { (*tail(head)).client_isn })
+    })
 }
 
 /// Where the flow of the key's client is whose answers come from `origin`, whoever asks. As

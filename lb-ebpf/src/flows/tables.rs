@@ -1,7 +1,5 @@
 //! The tables themselves, and how an entry of each tells whose it is.
 
-use core::mem::offset_of;
-
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps},
     macros::btf_map,
@@ -31,15 +29,6 @@ type WideBucket = [u64; size_of::<WideEntry>() / 8 * WAYS as usize];
 #[btf_map]
 static WIDE: ArrayOfMaps<Array<WideBucket, 2, { INNER_MAP | MMAPABLE }>, 1> = ArrayOfMaps::new();
 
-/// What hashes begin with: nobody outside knows it, and so nobody can choose ends that share
-/// buckets.
-#[unsafe(no_mangle)]
-static SEED: u64 = 0;
-
-/// One less than the buckets of a table.
-#[unsafe(no_mangle)]
-static BUCKET_MASK: u32 = 0;
-
 /// A cache line, in bytes.
 pub const LINE: usize = 64;
 
@@ -47,12 +36,10 @@ pub const LINE: usize = 64;
 pub trait Table {
     /// Addresses in its flows' keys.
     type Address: Address;
-    /// How far it is from an entry's head to the next one's, in bytes.
-    const HEAD: usize;
-    /// How far it is from an entry's head to its tail, in bytes.
-    const TAIL: usize;
-    /// Heads in a cache line.
-    const PER_LINE: u32 = (LINE / Self::HEAD) as u32;
+    /// The size of an entry, in bytes.
+    const ENTRY: usize;
+    /// Entries in a cache line.
+    const PER_LINE: u32 = (LINE / Self::ENTRY) as u32;
     /// Whether nodes opened its flows.
     const OUTBOUND: bool;
 
@@ -61,17 +48,7 @@ pub trait Table {
     /// The first entry's head of a bucket.
     fn bucket(number: u32) -> Option<*mut u8>;
 
-    /// The rest of the entry with this head.
-    ///
-    /// # Safety
-    /// The head is one of the table.
-    #[inline(always)]
-    unsafe fn tail(head: *mut Head) -> *mut Tail {
-        // SAFETY: the caller's.
-        unsafe { head.cast::<u8>().add(Self::TAIL).cast() }
-    }
-
-    /// Which entries of a cache line of heads are of the key's client, by a bit each.
+    /// Which entries of a cache line are of the key's client, by a bit each.
     ///
     /// # Safety
     /// The line is one of a table.
@@ -96,70 +73,14 @@ pub trait Table {
     unsafe fn write(head: *mut Head, key: &FlowKey<Self::Address>, flow: &Flow);
 }
 
-/// Which buckets of a key are meant.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
-    /// Those where packets look first.
-    First,
-    /// Those for when proven flows have all of the first.
-    Further,
-}
-
-/// The buckets of a key.
+/// The rest of the entry with this head.
+///
+/// # Safety
+/// The head is one of a table.
 #[inline(always)]
-pub fn choices<T: Table>(key: &FlowKey<T::Address>, choice: Choice) -> [u32; 2] {
-    // SAFETY: globals of the program, which the daemon has set before it was loaded.
-    let (seed, mask) =
-        unsafe { ((&raw const SEED).read_volatile(), (&raw const BUCKET_MASK).read_volatile()) };
-    let hash = T::hash(key, seed);
-    table::choices(if choice == Choice::First { hash } else { table::further(hash) }, mask)
-}
-
-/// Has the CPU fetch the tails of a bucket beside its heads, where they are in another cache line: which
-/// of them is wanted is known only when the heads are there.
-#[inline(always)]
-pub fn fetch_tails<T: Table>(bucket: *mut u8) {
-    if T::TAIL >= LINE {
-        // SAFETY: a bucket has them.
-        unsafe { bucket.add(T::TAIL).cast::<u64>().read_volatile() };
-    }
-}
-
-/// Has the CPU fetch the heads of a key's second bucket beside those of its first.
-#[inline(always)]
-pub fn fetch_second<T: Table>(key: &FlowKey<T::Address>) {
-    let [_, second] = choices::<T>(key, Choice::First);
-    if let Some(bucket) = T::bucket(second) {
-        // SAFETY: a bucket has them.
-        unsafe { bucket.cast::<u64>().read_volatile() };
-    }
-}
-
-/// Which flows may lie further, a byte each for all whose first bucket has this number's lower bits: few
-/// ever do, and the others' look-ups end where packets look first. Data of the program, all zero at
-/// first.
-#[unsafe(link_section = ".bss.further")]
-static mut FURTHER: [u8; 1 << 16] = [0; 1 << 16];
-
-#[inline(always)]
-fn further<T: Table>(key: &FlowKey<T::Address>) -> *mut u8 {
-    let [first, _] = choices::<T>(key, Choice::First);
-    // SAFETY: there are as many.
-    unsafe { (&raw mut FURTHER).cast::<u8>().add((first & 0xffff) as usize) }
-}
-
-/// Whether the flow with this key may lie further.
-#[inline(always)]
-pub fn may_lie_further<T: Table>(key: &FlowKey<T::Address>) -> bool {
-    // SAFETY: one byte, which is only ever set.
-    unsafe { further::<T>(key).read_volatile() != 0 }
-}
-
-/// From now on the flow with this key may lie further.
-#[inline(always)]
-pub fn go_further<T: Table>(key: &FlowKey<T::Address>) {
-    // SAFETY: as above.
-    unsafe { further::<T>(key).write_volatile(1) };
+pub unsafe fn tail(head: *mut Head) -> *mut Tail {
+    // SAFETY: the caller's.
+    unsafe { &raw mut (*head.cast::<Entry>()).tail }
 }
 
 /// IPv4 flows of services.
@@ -167,8 +88,7 @@ pub struct Narrow;
 
 impl Table for Narrow {
     type Address = Ip4;
-    const HEAD: usize = size_of::<Head>();
-    const TAIL: usize = offset_of!(Bucket, tails);
+    const ENTRY: usize = size_of::<Entry>();
     const OUTBOUND: bool = false;
 
     #[inline(always)]
@@ -184,10 +104,10 @@ impl Table for Narrow {
     #[inline(always)]
     unsafe fn of_client(line: *mut u8, key: &FlowKey<Ip4>) -> u32 {
         let client = Id::narrow(key.client, key.client_port, 0);
-        let line = line.cast::<Head>();
+        let line = line.cast::<Entry>();
         // SAFETY: the caller's.
-        let is = |way: usize| is_zero(client.differs(unsafe { (*line.add(way)).id })) << way;
-        is(0) | is(1) | is(2) | is(3)
+        let is = |way: usize| is_zero(client.differs(unsafe { (*line.add(way)).head.id })) << way;
+        is(0) | is(1)
     }
 
     #[inline(always)]
@@ -205,7 +125,7 @@ impl Table for Narrow {
     unsafe fn write(head: *mut Head, key: &FlowKey<Ip4>, flow: &Flow) {
         let id = Id::narrow(key.client, key.client_port, flow.backend);
         // SAFETY: the caller's.
-        unsafe { write(head, Self::tail(head), id, flow) };
+        unsafe { write(head, id, flow) };
     }
 }
 
@@ -214,8 +134,7 @@ pub struct Wide<const OUTBOUND: bool>;
 
 impl<const OUTBOUND: bool> Table for Wide<OUTBOUND> {
     type Address = Ip;
-    const HEAD: usize = size_of::<WideEntry>();
-    const TAIL: usize = offset_of!(Entry, tail);
+    const ENTRY: usize = size_of::<WideEntry>();
     const OUTBOUND: bool = OUTBOUND;
 
     #[inline(always)]
@@ -255,7 +174,7 @@ impl<const OUTBOUND: bool> Table for Wide<OUTBOUND> {
         let id = Id::wide(key.client_port, key.vip_port, OUTBOUND, flow.backend);
         // SAFETY: the caller's.
         unsafe {
-            write(head, Self::tail(head), id, flow);
+            write(head, id, flow);
             let wide = head.cast::<WideEntry>();
             (&raw mut (*wide).client).write_volatile(key.client);
             (&raw mut (*wide).vip).write_volatile(key.vip);
@@ -265,9 +184,10 @@ impl<const OUTBOUND: bool> Table for Wide<OUTBOUND> {
 
 /// Part by part, into the table: a whole one would be put together on the stack first.
 #[inline(always)]
-unsafe fn write(head: *mut Head, tail: *mut Tail, id: Id, flow: &Flow) {
+unsafe fn write(head: *mut Head, id: Id, flow: &Flow) {
     // SAFETY: the caller's.
     unsafe {
+        let tail = tail(head);
         (&raw mut (*head).id).write_volatile(id);
         (&raw mut (*tail).client_ack).write_volatile(flow.client_ack);
         (&raw mut (*tail).backend_ack).write_volatile(flow.backend_ack);

@@ -2,6 +2,7 @@
 //! program's `flows.rs`).
 
 mod table;
+mod tiers;
 
 use std::{
     collections::HashMap,
@@ -22,6 +23,7 @@ use lb_common::{
 };
 use nix::time::{ClockId, clock_gettime};
 use table::{Kind, Seen, Table};
+use tiers::Tiers;
 
 use super::{
     batch,
@@ -48,6 +50,9 @@ struct Shared {
     wide: OnceLock<Table>,
     backends: MapData,
     capacity: u32,
+    /// What the tables' hashes begin with.
+    seed: u64,
+    tiers: Tiers,
     notes: Notes,
 }
 
@@ -68,10 +73,11 @@ impl WideSlot {
 }
 
 impl FlowTable {
-    /// The tables in the object, whose configuration maps are all there still.
+    /// The tables in the object, whose configuration maps are all there still; `seed` is what the
+    /// program's hashes begin with.
     pub(super) fn new(
         ebpf: &mut Ebpf,
-        capacity: u32,
+        (capacity, seed): (u32, u64),
         leases: Leases,
     ) -> Result<Self, DatapathError> {
         let narrow = another_handle(ebpf, NARROW_MAP)?;
@@ -80,6 +86,8 @@ impl FlowTable {
             wide: OnceLock::new(),
             backends: another_handle(ebpf, BACKENDS)?,
             capacity,
+            seed,
+            tiers: Tiers::new(ebpf, capacity)?,
             notes: Notes { removed: Mutex::default(), leases },
         })))
     }
@@ -164,11 +172,12 @@ impl FlowTable {
     }
 
     /// Removes closed flows after their linger, and those that never opened; takes back the ports
-    /// of translated connections that are gone.
+    /// of translated connections that are gone; and tells the program where to look for those that are
+    /// left.
     pub fn sweep(&self, now: u32) -> Result<(), DatapathError> {
-        let Shared { notes, .. } = &*self.0;
+        let Shared { notes, tiers, .. } = &*self.0;
         let backends = self.backends()?;
-        let mut held = Held::default();
+        let (mut held, mut found) = (Held::default(), tiers.nothing_found());
         self.for_each_table(|table| {
             table.for_each(|cell| {
                 let stale = |seen: &Seen| !seen.life.is_proven() && is_stale(&seen.flow, now);
@@ -176,9 +185,13 @@ impl FlowTable {
                     notes.release(&seen);
                 } else if let Some(seen) = cell.read(&backends) {
                     held.add(&seen.flow.snat);
+                    found.flow(cell.bucket, || seen.hash(self.0.seed));
                 }
-            })
+            })?;
+            found.end_of_table();
+            Ok(())
         })?;
+        tiers.follow(now, &found)?;
         if !notes.leases.is_empty() {
             notes.leases.sweep(&held);
         }
@@ -256,7 +269,7 @@ impl Notes {
 
     /// A flow is no longer in the table: its port may be another's.
     fn release(&self, seen: &Seen) {
-        let Seen { key, flow: Flow { snat, .. }, life } = seen;
+        let Seen { key, flow: Flow { snat, .. }, life, .. } = seen;
         if !snat.is_some() {
             return;
         }

@@ -34,7 +34,7 @@ use aya::{
     maps::{Array, Map, MapData, ProgramArray},
     programs::{Program, ProgramFd, Xdp},
 };
-use lb_common::{BUCKET_MASK, ENTRY, NARROW_MAP, NEWS_MAP, SEED, Step, hop::News, table};
+use lb_common::{BUCKETS, ENTRY, NARROW_MAP, NEWS_MAP, SEED, Step, hop::News, table};
 
 pub use attach::{Attachment, Mode};
 pub use counters::{Counts, ServiceOutcome};
@@ -79,14 +79,13 @@ impl Datapath {
     /// Creates the maps, with room for `flow_capacity` proven flows of each family, and loads the
     /// programs. Translated connections are given ports by `rules`.
     pub fn load(flow_capacity: u32, rules: PortRules) -> Result<Self, DatapathError> {
-        let buckets = table::buckets(flow_capacity);
         // Of the operating system's randomness.
         let seed = RandomState::new().hash_one(flow_capacity);
         let mut ebpf = EbpfLoader::new()
             // Nothing in the object is about the kernel's own types, whose description is large.
             .btf(None)
-            .map_max_entries(NARROW_MAP, buckets)
-            .override_global(BUCKET_MASK, &(buckets - 1), true)
+            .map_max_entries(NARROW_MAP, table::buckets(flow_capacity))
+            .override_global(BUCKETS, &table::Buckets::of_table(flow_capacity), true)
             .override_global(SEED, &seed, true)
             .load(OBJECT)
             .map_err(|error| DatapathError::Load(Box::new(error)))?;
@@ -99,7 +98,7 @@ impl Datapath {
             steps.set(step as u32, program, 0).map_err(DatapathError::map(STEPS, "write"))?;
         }
         let leases = Leases::default();
-        let flows = FlowTable::new(&mut ebpf, flow_capacity, leases.clone())?;
+        let flows = FlowTable::new(&mut ebpf, (flow_capacity, seed), leases.clone())?;
         let wide = WideSlot::new(&mut ebpf)?;
         let news_map = take(&mut ebpf, NEWS_MAP)?;
         let config = ConfigMaps::new(&mut ebpf, rules, leases)?;

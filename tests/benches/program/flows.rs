@@ -57,15 +57,16 @@ pub fn open(stage: &Stage, first_port: u16, count: u32) -> Result<Vec<Flow>> {
                 eprintln!("program: {} of {count} flows are open", i * OPENING);
             }
             open_some(stage, flows)?;
-            // Of so many that open at a time one may take another's entry: it opens again.
+            // Of so many that open at a time one may take another's entry: it opens again, among fewer.
             if stage.proven()? - before < (i * OPENING + flows.len()) as u64 {
-                open_some(stage, flows)?;
+                flows.chunks_mut(OPENING / 100).try_for_each(|flows| open_some(stage, flows))?;
             }
         }
         Ok(())
     })?;
     let proven = stage.proven()? - before;
     ensure!(proven == u64::from(count), "{proven} of {count} flows were proven");
+    stage.sweep()?;
     fastrand::Rng::with_seed(1).shuffle(&mut flows);
     Ok(flows)
 }

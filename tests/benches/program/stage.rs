@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use lb_tests::lab::{Family, INTERFACES, Lab, LabPlan, PORT};
 use lb_userspace::{
-    datapath::{Datapath, Mode, PortRules},
+    datapath::{Datapath, Mode, PortRules, now_ticks},
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
 };
 use nix::net::if_::if_nametoindex;
@@ -103,6 +103,14 @@ impl Stage {
     /// A client's address, of 65,534 that are routed to the clients' side.
     pub fn client_address(&self, i: u16) -> IpAddr {
         self.lab.plan().far_client_address(i)
+    }
+
+    /// What the daemon does from time to time; twice, since it waits with some of it.
+    pub fn sweep(&self) -> Result<()> {
+        const LATER: u32 = 10;
+        let (flows, now) = (self.datapath.lock().expect(LOCKED).flows(), now_ticks());
+        flows.sweep(now)?;
+        Ok(flows.sweep(now + LATER)?)
     }
 
     /// How many flows have been proven so far.

@@ -27,5 +27,6 @@ mod rig;
 mod round_trip;
 mod same_ends;
 mod taken_over;
+mod tiers;
 mod translation;
 mod untouched;

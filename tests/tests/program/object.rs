@@ -13,7 +13,7 @@ use lb_common::{
     OUTCOMES, PairKey, Roles, Service, Step,
     hop::News,
     snat::{PAIR_WORDS_4, PAIR_WORDS_6},
-    table::{Bucket, buckets},
+    table::{Bucket, Marks, Search, buckets},
 };
 
 use crate::rig::{Setup, rig};
@@ -43,10 +43,12 @@ fn it_has_these_maps() {
     // Name, type, sizes of key and value in bytes, entries.
     let expected = [
         (".bss", T::Array, 4, 16, 1),
-        (".bss.further", T::Array, 4, 1 << 16, 1),
+        (".bss.dense", T::Array, 4, size::<Marks>(), 1),
+        (".bss.further", T::Array, 4, size::<Marks>(), 1),
         (".bss.hops", T::Array, 4, size::<Hop>() * MAX_HOPS, 1),
         (".bss.news", T::Array, 4, size::<News>(), 1),
         (".bss.roles", T::Array, 4, size::<Roles>(), 1),
+        (".bss.search", T::Array, 4, size::<Search>(), 1),
         ("ADDRESSES", T::Hash, size::<Ip>(), size::<AddressRole>(), MAX_ADDRESSES),
         ("BACKENDS", T::Array, 4, size::<Backend>(), MAX_BACKENDS),
         ("BACKEND_COUNTER", T::PerCpuArray, 4, size::<BackendCounters>(), MAX_BACKENDS),

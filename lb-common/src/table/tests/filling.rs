@@ -10,23 +10,35 @@ const FIRST_WHILE: usize = 3;
 /// A table of lives alone.
 struct Lives {
     buckets: Vec<[Life; WAYS as usize]>,
+    first: Tier,
     seed: u64,
 }
 
 impl Lives {
     fn new(seed: u64) -> Self {
         let empty = [Life::default(); WAYS as usize];
-        Self { buckets: vec![empty; buckets(ENTRIES / 2) as usize], seed }
+        let buckets = vec![empty; buckets(ENTRIES / 2) as usize];
+        Self { buckets, first: Tier::DENSE, seed }
     }
 
-    /// Gives a flow an entry as the program does: in the first choice while that has several, then in
-    /// the emptier; whether there was one.
+    /// Gives a flow an entry as the program does: in the dense part until that has no room for one, then
+    /// in the spread one, else in the other; whether there was one.
     fn insert(&mut self, hash: u64) -> bool {
+        if self.insert_into(self.first, hash) {
+            return true;
+        }
+        let other = self.first.other();
+        self.first = Tier::SPREAD;
+        self.insert_into(other, hash)
+    }
+
+    /// In the first choice while that has several free entries, then in the emptier.
+    fn insert_into(&mut self, tier: Tier, hash: u64) -> bool {
         let free = |bucket: &[Life; WAYS as usize]| {
             bucket.iter().filter(|life| life.room(NOW, |number| number) == Life::FREE).count()
         };
-        let [first, second] =
-            choices(hash, self.buckets.len() as u32 - 1).map(|number| number as usize);
+        let buckets = Buckets::of_table(ENTRIES / 2)[tier.index()];
+        let [first, second] = buckets.choices(hash).map(|number| number as usize);
         let [in_first, in_second] = [first, second].map(|number| free(&self.buckets[number]));
         let number = if in_first >= FIRST_WHILE || in_first > 0 && in_first >= in_second {
             first
@@ -67,7 +79,8 @@ fn a_table_that_is_filled_to_its_capacity_refuses_hardly_any() {
 
 #[test]
 fn a_table_takes_no_more_than_it_has_entries_for() {
-    let refused = Lives::new(7).refused(2 * ENTRIES);
+    let entries = buckets(ENTRIES / 2) * WAYS;
+    let refused = Lives::new(7).refused(2 * entries);
     // All but a few buckets are full then.
-    assert!((ENTRIES..ENTRIES + ENTRIES / 50).contains(&refused), "{refused}");
+    assert!((entries..entries + entries / 50).contains(&refused), "{refused}");
 }

@@ -9,8 +9,8 @@ use std::{
 
 use aya::maps::MapData;
 use lb_common::{
-    Backend, Flow, FlowKey, Ip,
-    table::{Bucket, Entry, Head, Life, Tail, WAYS, WideEntry},
+    Address as _, Backend, Flow, FlowKey, Ip, Ip4,
+    table::{Bucket, Entry, Head, Life, WAYS, WideEntry, hash_narrow, hash_wide},
 };
 
 use super::super::{error::DatapathError, shared_words::SharedWords};
@@ -38,18 +38,9 @@ impl Kind {
         }
     }
 
-    /// Where in a bucket the head and the tail of an entry begin, in words.
-    const fn entry(self, way: usize) -> (usize, usize) {
-        match self {
-            Self::Narrow => (
-                (offset_of!(Bucket, heads) + way * size_of::<Head>()) / WORD,
-                (offset_of!(Bucket, tails) + way * size_of::<Tail>()) / WORD,
-            ),
-            Self::Wide => {
-                let entry = way * size_of::<WideEntry>();
-                ((entry + offset_of!(Entry, head)) / WORD, (entry + offset_of!(Entry, tail)) / WORD)
-            }
-        }
+    /// Words of an entry.
+    const fn entry(self) -> usize {
+        self.words() / WAYS as usize
     }
 }
 
@@ -64,9 +55,9 @@ pub(super) struct Table {
 /// An entry, which the program may change at any time.
 pub(super) struct Cell<'a> {
     kind: Kind,
-    bucket: &'a [AtomicU64],
-    head: usize,
-    tail: usize,
+    /// The number of its bucket.
+    pub(super) bucket: u32,
+    words: &'a [AtomicU64],
 }
 
 /// A flow that was in an entry.
@@ -74,6 +65,18 @@ pub(super) struct Seen {
     pub(super) key: FlowKey<Ip>,
     pub(super) flow: Flow,
     pub(super) life: Life,
+    kind: Kind,
+    outbound: bool,
+}
+
+impl Seen {
+    /// What says its buckets (see `lb_common::table`).
+    pub(super) fn hash(&self, seed: u64) -> u64 {
+        match self.kind {
+            Kind::Narrow => hash_narrow(Ip4::from_ip(self.key.client), self.key.client_port, seed),
+            Kind::Wide => hash_wide(&self.key, self.outbound, seed),
+        }
+    }
 }
 
 impl Table {
@@ -88,10 +91,10 @@ impl Table {
             let len = WINDOW.min(self.words - first);
             let window = SharedWords::map(self.map.fd().as_fd(), first, len)
                 .map_err(|source| self.error(source))?;
-            for bucket in window.chunks_exact(self.kind.words()) {
-                for way in 0..WAYS as usize {
-                    let (head, tail) = self.kind.entry(way);
-                    each(Cell { kind: self.kind, bucket, head, tail });
+            let buckets = window.chunks_exact(self.kind.words());
+            for (bucket, words) in ((first / self.kind.words()) as u32..).zip(buckets) {
+                for words in words.chunks_exact(self.kind.entry()) {
+                    each(Cell { kind: self.kind, bucket, words });
                 }
             }
         }
@@ -142,25 +145,21 @@ impl Cell<'_> {
     }
 
     fn life_word(&self) -> &AtomicU64 {
-        &self.bucket[self.head + offset_of!(Head, life) / WORD]
+        &self.words[offset_of!(Head, life) / WORD]
     }
 
     fn decode(&self, life: Life, backends: &[Backend]) -> Option<Seen> {
-        let word = |at: usize| self.bucket[at].load(Ordering::Relaxed);
-        let [id, first, second] = [self.head, self.tail, self.tail + 1].map(word);
-        let entry = Entry::from_words([id, life.to_bits(), first, second]);
+        let word = |at: usize| self.words[at].load(Ordering::Relaxed);
+        let entry = Entry::from_words([word(0), life.to_bits(), word(2), word(3)]);
         let id = entry.head.id;
         let backend = backends.get(id.slot() as usize)?;
         let port = id.port();
         let outbound = self.kind == Kind::Wide && id.is_outbound();
         let key = match self.kind {
-            Kind::Narrow => {
-                let client = lb_common::Address::to_ip(id.client());
-                FlowKey::tcp(client, port, backend.vip, backend.vip_port)
-            }
+            Kind::Narrow => FlowKey::tcp(id.client().to_ip(), port, backend.vip, backend.vip_port),
             Kind::Wide => {
                 let ip = |offset| {
-                    let at = self.head + offset / WORD;
+                    let at = offset / WORD;
                     Ip::from_be_halves([word(at), word(at + 1)])
                 };
                 let (client, vip) = (offset_of!(WideEntry, client), offset_of!(WideEntry, vip));
@@ -168,6 +167,6 @@ impl Cell<'_> {
             }
         };
         let service = if outbound { 0 } else { backend.service };
-        Some(Seen { key, flow: entry.flow(service), life })
+        Some(Seen { key, flow: entry.flow(service), life, kind: self.kind, outbound })
     }
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use aya::maps::{Array, ArrayOfMaps, Map, MapData};
 use lb_common::{
-    Address as _, Flow, FlowKey, Ip, Ip4, NARROW_MAP, WIDE_MAP,
-    table::{Bucket, Entry, Head, Tail, WAYS, WideEntry},
+    Address as _, Flow, FlowKey, Ip, Ip4, NARROW_MAP, SEARCH_MAP, WIDE_MAP,
+    table::{Bucket, Entry, Head, Search, WAYS, WideEntry},
 };
 use lb_userspace::datapath::FlowTable;
 
@@ -67,8 +67,11 @@ impl Rig<'_> {
                 (head.id.client().to_ip(), head.id.port()) == (key.client, key.client_port)
             };
             forget(&mut map, |bucket: &mut Bucket| {
-                let way = bucket.heads.iter().position(|its| free(its) && of_client(its))?;
-                (bucket.heads[way], bucket.tails[way]) = (Head::default(), Tail::default());
+                let entry = bucket
+                    .entries
+                    .iter_mut()
+                    .find(|its| free(&its.head) && of_client(&its.head))?;
+                *entry = Entry::default();
                 Some(())
             })
         } else {
@@ -94,11 +97,18 @@ impl Rig<'_> {
         let map = Narrow::try_from(Map::Array(self.map(NARROW_MAP))).expect("its type");
         let mut ways = [0; WAYS as usize];
         for bucket in (0..map.len()).map(|number| map.get(&number, 0).expect("a bucket")) {
-            for (way, head) in ways.iter_mut().zip(bucket.heads) {
-                *way += u32::from(head.life.is_there());
+            for (way, entry) in ways.iter_mut().zip(bucket.entries) {
+                *way += u32::from(entry.head.life.is_there());
             }
         }
         ways
+    }
+
+    /// Where packets look for their flows.
+    pub fn search(&mut self) -> Search {
+        let map: Array<MapData, u64> =
+            Array::try_from(Map::Array(self.map(SEARCH_MAP))).expect("its type");
+        Search::from_bits(map.get(&0, 0).expect("the word"))
     }
 
     fn map(&mut self, name: &str) -> MapData {

@@ -1,0 +1,100 @@
+//! Decides where packets look for their flows (see `lb_common::table::Tier`; its twin is the program's
+//! `flows/tiers.rs`).
+
+use std::sync::{Mutex, PoisonError};
+
+use aya::{
+    Ebpf,
+    maps::{Array, MapData},
+};
+use lb_common::{
+    DENSE_MAP, SEARCH_MAP,
+    table::{Buckets, Marks, Search, Tier, mark, ticks_since},
+};
+
+use super::super::{error::DatapathError, take};
+
+/// For so long, in ticks, some CPU may still be at a packet that met other conditions.
+const SETTLED: u32 = 2;
+
+/// What the program is told.
+pub(super) struct Tiers {
+    dense: Buckets,
+    told: Mutex<Told>,
+}
+
+struct Told {
+    search: Array<MapData, u64>,
+    dense: Array<MapData, Marks>,
+    /// When it was found that new flows are spread out, where packets look as before since.
+    spreading: Option<u32>,
+}
+
+/// What a sweep has found.
+pub(super) struct Found {
+    dense: Buckets,
+    marks: Box<Marks>,
+    /// How many flows the larger table has, and how many of them in its dense part.
+    most: (usize, usize),
+    /// The same of the table that is looked through.
+    flows: (usize, usize),
+}
+
+impl Found {
+    /// A flow; `hash` is its key's.
+    pub(super) fn flow(&mut self, bucket: u32, hash: impl FnOnce() -> u64) {
+        self.flows.0 += 1;
+        if bucket <= self.dense.mask {
+            self.flows.1 += 1;
+            let (word, bit) = mark(hash());
+            self.marks[word] |= bit;
+        }
+    }
+
+    /// There are no more of a table.
+    pub(super) fn end_of_table(&mut self) {
+        self.most = self.most.max(std::mem::take(&mut self.flows));
+    }
+}
+
+impl Tiers {
+    pub(super) fn new(ebpf: &mut Ebpf, capacity: u32) -> Result<Self, DatapathError> {
+        let told = Told {
+            search: take(ebpf, SEARCH_MAP)?,
+            dense: take(ebpf, DENSE_MAP)?,
+            spreading: None,
+        };
+        let dense = Buckets::of_table(capacity)[Tier::DENSE.index()];
+        Ok(Self { dense, told: Mutex::new(told) })
+    }
+
+    /// Before a sweep.
+    pub(super) fn nothing_found(&self) -> Found {
+        let marks = Box::new([0; size_of::<Marks>() / 8]);
+        Found { dense: self.dense, marks, most: (0, 0), flows: (0, 0) }
+    }
+
+    /// Tells the program what follows of a sweep that began in the tick `now`.
+    pub(super) fn follow(&self, now: u32, found: &Found) -> Result<(), DatapathError> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let word = told.search.get(&0, 0).map_err(DatapathError::map(SEARCH_MAP, "read"))?;
+        let search = Search::from_bits(word);
+        let mut marked = search.goes_by_marks();
+        if search == Search::SPREADING {
+            let since = *told.spreading.get_or_insert(now);
+            marked = ticks_since(since, now) >= SETTLED;
+        } else {
+            told.spreading = None;
+        }
+        if marked {
+            let written = told.dense.set(0, *found.marks, 0);
+            written.map_err(DatapathError::map(DENSE_MAP, "write"))?;
+        }
+        let next = search.after_sweep(found.most, self.dense, marked);
+        if next == search {
+            return Ok(());
+        }
+        told.spreading = None;
+        told.search.set(0, next.to_bits(), 0).map_err(DatapathError::map(SEARCH_MAP, "write"))
+    }
+}
