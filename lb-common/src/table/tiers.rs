@@ -153,8 +153,7 @@ impl Search {
     }
 }
 
-/// Which flows may lie in the part where packets do not look first: a bit each for all whose hashes end
-/// alike.
+/// Which flows may lie in the dense part: a bit each for all whose hashes end alike.
 pub type Marks = [u64; 1 << 13];
 
 /// The word and the bit of a hash in [`Marks`].

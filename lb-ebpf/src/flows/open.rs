@@ -35,10 +35,10 @@ pub fn open<T: Table, F: Family>(key: &FlowKey<F::Address>, flow: &Flow) -> Plac
     if came == ENTERED {
         return place;
     }
-    if came == FULL {
-        tier = tiers::go_elsewhere::<T>(&keyed::<T, F>(key), tier);
-    }
-    if came == FULL || anew {
+    if anew {
+        if came == FULL {
+            tier = tiers::go_elsewhere::<T>(&keyed::<T, F>(key), tier);
+        }
         place = roomiest::<T, F>(key, flow, tier, true);
     }
     let came = enter::<T, F>(key, flow, place, newer);
@@ -87,7 +87,7 @@ fn enter<T: Table, F: Family>(
         let was = life.read_volatile();
         let written = Life::from_bits(was).written();
         if Life::from_bits(was).room(flow.last_seen, opaque) == 0 {
-            return FULL;
+            return if Life::from_bits(was).is_proven() { FULL } else { RACED };
         }
         if atomic::compare_exchange(life, was, written.to_bits()) != was {
             return RACED;

@@ -18,7 +18,7 @@ use crate::{
 
 /// The first flow of the key's client, in a part of the table, that is as wanted.
 #[inline(always)]
-pub(super) fn scan<T: Table>(
+fn scan<T: Table>(
     key: &FlowKey<T::Address>,
     tier: Tier,
     wanted: impl Fn(*mut Head, Place, Life, &'static Backend) -> bool,
@@ -92,7 +92,7 @@ const _: () = {
 
 /// Where the first flow of the key's client is that is as wanted.
 #[inline(always)]
-pub(super) fn place<T: Table>(
+fn place<T: Table>(
     key: &FlowKey<T::Address>,
     wanted: impl Fn(*mut Head, Place, Life, &'static Backend) -> bool,
 ) -> Place {
@@ -123,7 +123,7 @@ pub fn find<T: Table, F: Family>(
     let key = keyed::<T, F>(&FlowKey::tcp(client.0, client.1, far.0, far.1));
     let search = tiers::search();
     if opens {
-        fetch_second::<T>(&key, search.first());
+        fetch_second::<T>(&key, search.opens_in());
     }
     let origin = Origin::<F>::backend(far);
     let wanted = |head, _, life: Life, backend: &_| {

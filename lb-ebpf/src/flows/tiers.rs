@@ -20,11 +20,11 @@ static BUCKETS: [Buckets; 2] = [Buckets::NONE; 2];
 #[unsafe(link_section = ".bss.search")]
 static mut SEARCH: u64 = Search::DENSE.to_bits();
 
-/// Flows in the dense part that were there when the daemon wrote this.
+/// Flows that the daemon's last sweeps found in the dense part.
 #[unsafe(link_section = ".bss.dense")]
 static mut DENSE: Marks = [0; size_of::<Marks>() / 8];
 
-/// Flows that have come into the dense part while they were spread out, for want of room. None is ever
+/// Flows that have come into the dense part since, for want of room where new flows go. No mark is ever
 /// taken back: there are hardly any.
 #[unsafe(link_section = ".bss.further")]
 static mut FURTHER: Marks = [0; size_of::<Marks>() / 8];

@@ -177,7 +177,7 @@ impl FlowTable {
     pub fn sweep(&self, now: u32) -> Result<(), DatapathError> {
         let Shared { notes, tiers, .. } = &*self.0;
         let backends = self.backends()?;
-        let (mut held, mut found) = (Held::default(), tiers.nothing_found());
+        let (mut held, mut found) = (Held::default(), tiers.nothing_found()?);
         self.for_each_table(|table| {
             table.for_each(|cell| {
                 let stale = |seen: &Seen| !seen.life.is_proven() && is_stale(&seen.flow, now);
@@ -191,11 +191,10 @@ impl FlowTable {
             found.end_of_table();
             Ok(())
         })?;
-        tiers.follow(now, &found)?;
         if !notes.leases.is_empty() {
             notes.leases.sweep(&held);
         }
-        Ok(())
+        tiers.follow(now, found)
     }
 
     /// Where a table is nearly full of proven flows, takes their proof from those that were idle for

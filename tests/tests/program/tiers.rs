@@ -1,6 +1,6 @@
 //! Few flows, many, and few again: wherever they lie, none is lost.
 
-use lb_common::table::Search;
+use lb_common::table::{Search, WAYS};
 use lb_tests::packet::Flags;
 use lb_userspace::{datapath::now_ticks, desired::Desired};
 
@@ -125,6 +125,29 @@ fn the_late_syn_of_a_flow_that_lies_elsewhere_goes_where_it_went() {
             first.client_says(rig, slot, Flags::SYN, b"");
         }
     });
+}
+
+/// Where proven flows have both buckets of the spread part, new ones come to the dense part, and are found
+/// there before any sweep has seen them.
+#[test]
+fn flows_without_room_where_new_ones_go_are_found_in_the_other_part() {
+    const PART: u16 = 2 * WAYS as u16;
+    for six in [false, true] {
+        let setup = Setup { desired: two(six), flow_capacity: 1, ..Setup::default() };
+        rig(setup, |rig| {
+            for (mut talk, slot) in open(rig, six, 10_000..10_000 + PART) {
+                talk.client_says(rig, slot, Flags::RST, b"");
+            }
+            let mut talks = open(rig, six, 20_000..20_000 + PART);
+            assert_eq!(sweep(rig, LATER), Search::SPREADING);
+            // What the last sweep met is marked as well: by now nothing of it is.
+            assert_eq!(sweep(rig, 2 * LATER), Search::SPREAD);
+            assert_eq!(sweep(rig, 3 * LATER), Search::SPREAD);
+            talks.extend(open(rig, six, 30_000..30_000 + PART));
+            all_talk(rig, &mut talks);
+            assert_eq!(rig.all_proven().len(), usize::from(2 * PART));
+        });
+    }
 }
 
 /// Connections of nodes lie in the wide table.

@@ -1,7 +1,7 @@
 //! Decides where packets look for their flows (see `lb_common::table::Tier`; its twin is the program's
 //! `flows/tiers.rs`).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aya::{
     Ebpf,
@@ -26,13 +26,18 @@ pub(super) struct Tiers {
 struct Told {
     search: Array<MapData, u64>,
     dense: Array<MapData, Marks>,
-    /// When it was found that new flows are spread out, where packets look as before since.
+    /// The beginning of the first sweep that met [`Search::SPREADING`], while that lasts.
     spreading: Option<u32>,
+    /// Flows that the last sweep found in the dense part. One whose entry is being written when this sweep
+    /// comes by was there then, or has been marked by the program.
+    before: Box<Marks>,
 }
 
 /// What a sweep has found.
 pub(super) struct Found {
     dense: Buckets,
+    /// Where packets looked when it began.
+    search: Search,
     marks: Box<Marks>,
     /// How many flows the larger table has, and how many of them in its dense part.
     most: (usize, usize),
@@ -57,44 +62,53 @@ impl Found {
     }
 }
 
+fn no_marks() -> Box<Marks> {
+    Box::new([0; size_of::<Marks>() / 8])
+}
+
 impl Tiers {
     pub(super) fn new(ebpf: &mut Ebpf, capacity: u32) -> Result<Self, DatapathError> {
         let told = Told {
             search: take(ebpf, SEARCH_MAP)?,
             dense: take(ebpf, DENSE_MAP)?,
             spreading: None,
+            before: no_marks(),
         };
         let dense = Buckets::of_table(capacity)[Tier::DENSE.index()];
         Ok(Self { dense, told: Mutex::new(told) })
     }
 
     /// Before a sweep.
-    pub(super) fn nothing_found(&self) -> Found {
-        let marks = Box::new([0; size_of::<Marks>() / 8]);
-        Found { dense: self.dense, marks, most: (0, 0), flows: (0, 0) }
+    pub(super) fn nothing_found(&self) -> Result<Found, DatapathError> {
+        let word = self.told().search.get(&0, 0);
+        let search = Search::from_bits(word.map_err(DatapathError::map(SEARCH_MAP, "read"))?);
+        Ok(Found { dense: self.dense, search, marks: no_marks(), most: (0, 0), flows: (0, 0) })
     }
 
     /// Tells the program what follows of a sweep that began in the tick `now`.
-    pub(super) fn follow(&self, now: u32, found: &Found) -> Result<(), DatapathError> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let word = told.search.get(&0, 0).map_err(DatapathError::map(SEARCH_MAP, "read"))?;
-        let search = Search::from_bits(word);
-        let mut marked = search.goes_by_marks();
-        if search == Search::SPREADING {
-            let since = *told.spreading.get_or_insert(now);
-            marked = ticks_since(since, now) >= SETTLED;
-        } else {
-            told.spreading = None;
-        }
+    pub(super) fn follow(&self, now: u32, found: Found) -> Result<(), DatapathError> {
+        let mut told = self.told();
+        let before = std::mem::replace(&mut told.before, found.marks.clone());
+        let since = (found.search == Search::SPREADING).then(|| *told.spreading.get_or_insert(now));
+        told.spreading = since;
+        let marked = found.search.goes_by_marks()
+            || since.is_some_and(|since| ticks_since(since, now) >= SETTLED);
         if marked {
-            let written = told.dense.set(0, *found.marks, 0);
+            let mut marks = found.marks;
+            marks.iter_mut().zip(before.iter()).for_each(|(mark, before)| *mark |= before);
+            let written = told.dense.set(0, *marks, 0);
             written.map_err(DatapathError::map(DENSE_MAP, "write"))?;
         }
-        let next = search.after_sweep(found.most, self.dense, marked);
-        if next == search {
+        let next = found.search.after_sweep(found.most, self.dense, marked);
+        // Away from the dense part alone it is the program that goes, at any time.
+        if next == found.search {
             return Ok(());
         }
         told.spreading = None;
         told.search.set(0, next.to_bits(), 0).map_err(DatapathError::map(SEARCH_MAP, "write"))
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
