@@ -14,10 +14,11 @@ mod traffic;
 use std::{panic::resume_unwind, process::ExitCode, thread};
 
 use anyhow::Result;
-use lb_tests::bench;
+use lb_tests::bench::{self, number};
 
 use contender::{Contender, Kind};
 use measure::Measured;
+use traffic::{FEW, MANY};
 
 const ROUNDS: usize = 10;
 
@@ -38,10 +39,19 @@ fn run() -> Result<()> {
         let measured = Measured::prepare(&contender)?;
         contenders.push((contender, measured));
     }
-    for round in 1..=ROUNDS {
-        eprintln!("lab: round {round} of {ROUNDS}");
-        for (contender, measured) in &mut contenders {
-            take_turn(contender, measured)?;
+    let mut open = 0;
+    for flows in [FEW, MANY] {
+        for (contender, measured) in &contenders {
+            if !measured.streams.is_empty() {
+                traffic::open(contender, open..flows)?;
+            }
+        }
+        open = flows;
+        for round in 1..=ROUNDS {
+            eprintln!("lab: round {round} of {ROUNDS}, {} flows", number(flows.into()));
+            for (contender, measured) in &mut contenders {
+                take_turn(contender, measured, flows)?;
+            }
         }
     }
     let measured: Vec<_> = contenders.iter().map(|(its, measured)| (its.kind, measured)).collect();
@@ -51,9 +61,9 @@ fn run() -> Result<()> {
 }
 
 /// On a thread of its own, which is bound to a processor.
-fn take_turn(contender: &Contender, measured: &mut Measured) -> Result<()> {
+fn take_turn(contender: &Contender, measured: &mut Measured, flows: u32) -> Result<()> {
     thread::scope(|scope| {
-        let turn = scope.spawn(|| measured.take_turn(contender));
+        let turn = scope.spawn(|| measured.take_turn(contender, flows));
         turn.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }

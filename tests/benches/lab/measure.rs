@@ -13,7 +13,7 @@ use crate::{
     contender::Contender,
     cpu::{self, Core},
     reference::Sink,
-    traffic::Stream,
+    traffic::{MANY, Stream},
 };
 
 /// Short connections in a turn, and how many are open at a time.
@@ -57,12 +57,16 @@ impl Measured {
         })
     }
 
-    pub fn take_turn(&mut self, contender: &Contender) -> Result<()> {
+    /// A turn while so many flows are open; connections are measured while there are most.
+    pub fn take_turn(&mut self, contender: &Contender, flows: u32) -> Result<()> {
         cpu::bind(Core::Others)?;
         if let Some(sink) = &self.sink {
-            for stream in &mut self.streams {
+            for stream in self.streams.iter_mut().filter(|its| its.scene.among() == flows) {
                 stream.take_turn(contender, sink)?;
             }
+        }
+        if flows < MANY {
+            return Ok(());
         }
         self.connect(contender)?;
         self.transfer(contender)?;

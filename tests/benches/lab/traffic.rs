@@ -1,6 +1,6 @@
 //! Single packets, as many as can be.
 
-use std::{thread::sleep, time::Duration};
+use std::{ops::Range, thread::sleep, time::Duration};
 
 use anyhow::{Result, ensure};
 use lb_tests::{
@@ -20,7 +20,11 @@ const UNDER_WAY: Duration = Duration::from_millis(20);
 
 /// What is sent.
 pub const SCENES: [Scene; 4] =
-    [Scene::Flows(1), Scene::Flows(10_000), Scene::Flows(200_000), Scene::Flood];
+    [Scene::Flows(1), Scene::Flows(FEW), Scene::Flows(MANY), Scene::Flood];
+
+/// How many flows are open at first, and then.
+pub const FEW: u32 = 10_000;
+pub const MANY: u32 = 200_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scene {
@@ -28,6 +32,26 @@ pub enum Scene {
     Flows(u32),
     /// SYNs, each of another client.
     Flood,
+}
+
+impl Scene {
+    /// How many flows are open meanwhile.
+    pub fn among(self) -> u32 {
+        match self {
+            Self::Flows(..=FEW) => FEW,
+            Self::Flows(_) | Self::Flood => MANY,
+        }
+    }
+}
+
+/// Opens flows for the scenes.
+pub fn open(contender: &Contender, flows: Range<u32>) -> Result<()> {
+    if contender.daemon.is_some() {
+        let last = flows.end;
+        Generator::new(&contender.lab)?.open(flows, contender.target)?;
+        wait_for_flows(contender, last)?;
+    }
+    Ok(())
 }
 
 /// A scene's frames, and how they fared.
@@ -42,19 +66,10 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The frames of all scenes; the flows are open.
+    /// The frames of all scenes.
     pub fn all(contender: &Contender) -> Result<Vec<Self>> {
         let generator = Generator::new(&contender.lab)?;
         let Contender { target, .. } = *contender;
-        let most = SCENES.iter().filter_map(|scene| match scene {
-            Scene::Flows(flows) => Some(*flows),
-            Scene::Flood => None,
-        });
-        let most = most.max().unwrap_or_default();
-        if contender.daemon.is_some() {
-            generator.open(0..most, target)?;
-            wait_for_flows(contender, most)?;
-        }
         SCENES
             .into_iter()
             .map(|scene| {
@@ -66,7 +81,7 @@ impl Stream {
                     Scene::Flood => {
                         // Of clients that have no flow.
                         let count = FLOOD_PACKETS * ROUNDS as u32;
-                        let frames = (most..most + count).map(|i| generator.syn(i, target));
+                        let frames = (MANY..MANY + count).map(|i| generator.syn(i, target));
                         (generator.prepare(Side::Clients, frames)?, FLOOD_PACKETS)
                     }
                 };
