@@ -56,7 +56,7 @@ pub const SEED: &str = "SEED";
 pub const BUCKETS: &str = "BUCKETS";
 /// Where packets look for their flows (see [`table::Search`]): data of the program.
 pub const SEARCH_MAP: &str = ".bss.search";
-/// The flows in the tables' dense parts, as of the daemon's last sweep (see [`table::Marks`]): data of the
+/// The flows in the tables' dense parts, as of the daemon's last sweeps (see [`table::Marks`]): data of the
 /// program.
 pub const DENSE_MAP: &str = ".bss.dense";
 

@@ -96,7 +96,7 @@ impl Tiers {
         if marked {
             let mut marks = found.marks;
             marks.iter_mut().zip(before.iter()).for_each(|(mark, before)| *mark |= before);
-            let written = told.dense.set(0, *marks, 0);
+            let written = told.dense.set(0, marks.as_ref(), 0);
             written.map_err(DatapathError::map(DENSE_MAP, "write"))?;
         }
         let next = found.search.after_sweep(found.most, self.dense, marked);
