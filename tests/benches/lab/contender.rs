@@ -81,8 +81,8 @@ impl Kind {
 /// One that runs.
 pub struct Contender {
     pub kind: Kind,
-    /// Where clients connect to.
-    pub target: SocketAddr,
+    /// Where clients connect to, in turn: to the nodes where nothing balances.
+    pub targets: Vec<SocketAddr>,
     pub workers: Workers,
     // In this order they end: what balances before what it balances.
     _haproxy: Option<Haproxy>,
@@ -93,11 +93,18 @@ pub struct Contender {
 }
 
 impl Contender {
+    /// Where a client connects to that does so once.
+    pub fn target(&self) -> SocketAddr {
+        self.targets[0]
+    }
+
     pub fn start(kind: Kind) -> Result<Self> {
         let lab = Lab::build(LabPlan::default())?;
         let servers = start_servers(&lab)?;
-        let target =
-            if kind.balances() { lab.target() } else { SocketAddr::new(lab.node(1).address, PORT) };
+        let targets = match kind.balances() {
+            true => vec![lab.target()],
+            false => lab.nodes().iter().map(|node| (node.address, PORT).into()).collect(),
+        };
         let (mut forward, mut daemon, mut haproxy) = (None, None, None);
         if !matches!(kind, Kind::Lb | Kind::Forward) {
             // Without XDP there, it is what makes a veth device take XDP frames.
@@ -117,7 +124,7 @@ impl Contender {
         let process = process.or(haproxy.as_ref().map(Haproxy::pid));
         Ok(Self {
             kind,
-            target,
+            targets,
             workers: Workers::with(process)?,
             _haproxy: haproxy,
             daemon,

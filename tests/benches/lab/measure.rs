@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::{bench::Samples, peer::short_connections};
+use lb_tests::{bench::Samples, peer::ShortPlan};
 
 use crate::{
     contender::Contender,
@@ -77,8 +77,9 @@ impl Measured {
 
     fn connect(&mut self, contender: &Contender) -> Result<()> {
         let before = contender.workers.worked()?;
-        let report =
-            short_connections(&contender.lab.client, contender.target, CONNECTIONS, PARALLELISM)?;
+        let targets = contender.targets.clone();
+        let plan = ShortPlan::new(contender.target(), CONNECTIONS, PARALLELISM);
+        let report = ShortPlan { targets, ..plan }.run(&contender.lab.client)?;
         let worked = contender.workers.worked()? - before;
         ensure!(report.failures() == 0, "{}: {report}", contender.kind.name());
         let each = |time: Duration| time.as_secs_f64() * 1e6 / CONNECTIONS as f64;
@@ -108,8 +109,9 @@ impl Measured {
 
 /// A connection, to read lines from and to write to.
 fn open(contender: &Contender) -> Result<(BufReader<TcpStream>, TcpStream)> {
-    let stream = TcpStream::connect_timeout(&contender.target, PATIENCE)
-        .with_context(|| format!("cannot connect to {}", contender.target))?;
+    let target = contender.target();
+    let stream = TcpStream::connect_timeout(&target, PATIENCE)
+        .with_context(|| format!("cannot connect to {target}"))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok((BufReader::new(stream.try_clone()?), stream))

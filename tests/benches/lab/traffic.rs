@@ -48,7 +48,7 @@ impl Scene {
 pub fn open(contender: &Contender, flows: Range<u32>) -> Result<()> {
     if contender.daemon.is_some() {
         let last = flows.end;
-        Generator::new(&contender.lab)?.open(flows, contender.target)?;
+        Generator::new(&contender.lab)?.open(flows, contender.target())?;
         wait_for_flows(contender, last)?;
     }
     Ok(())
@@ -69,7 +69,7 @@ impl Stream {
     /// The frames of all scenes.
     pub fn all(contender: &Contender) -> Result<Vec<Self>> {
         let generator = Generator::new(&contender.lab)?;
-        let Contender { target, .. } = *contender;
+        let target = contender.target();
         SCENES
             .into_iter()
             .map(|scene| {

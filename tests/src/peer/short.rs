@@ -17,8 +17,8 @@ use crate::netns::Netns;
 /// What to do.
 #[derive(Debug, Clone)]
 pub struct ShortPlan {
-    /// Where to connect to.
-    pub target: SocketAddr,
+    /// Where to connect to, in turn.
+    pub targets: Vec<SocketAddr>,
     /// Connections in all.
     pub count: usize,
     /// Connections open at a time.
@@ -32,8 +32,8 @@ pub struct ShortPlan {
 impl ShortPlan {
     /// With the kernel's source address and five seconds for each connection.
     pub fn new(target: impl Into<SocketAddr>, count: usize, parallelism: usize) -> Self {
-        let target = target.into();
-        Self { target, count, parallelism, sources: Vec::new(), timeout: PATIENCE }
+        let targets = vec![target.into()];
+        Self { targets, count, parallelism, sources: Vec::new(), timeout: PATIENCE }
     }
 
     /// Makes the connections from `netns`.
@@ -54,7 +54,8 @@ impl ShortPlan {
             {
                 report.add(done?);
             }
-            let (target, source, limit) = (self.target, source(&self.sources, i), self.timeout);
+            let target = self.targets[i % self.targets.len()];
+            let (source, limit) = (source(&self.sources, i), self.timeout);
             open.spawn(async move {
                 let start = Instant::now();
                 let outcome = timeout(limit, one(target, source, i as u64))
