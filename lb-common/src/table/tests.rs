@@ -142,18 +142,16 @@ fn there_are_buckets_for_twice_the_capacity_and_a_few() {
         (1 << 31, 1 << 13, 1 << 30),
         (u32::MAX, 1 << 13, 1 << 31),
     ] {
-        let [first, second] = Buckets::of_table(capacity);
-        assert_eq!((first.from, first.mask), (0, dense - 1), "capacity {capacity}");
-        assert_eq!((second.from, second.mask), (dense, spread - 1), "capacity {capacity}");
-        assert_eq!(buckets(capacity), dense + spread, "capacity {capacity}");
+        let counts = Buckets::of_table(capacity).map(Buckets::count);
+        assert_eq!(counts, [dense, spread], "capacity {capacity}");
+        assert_eq!(buckets(capacity), spread, "capacity {capacity}");
     }
 }
 
 proptest! {
     #[test]
     fn half_of_the_entries_are_enough_for_the_capacity(capacity in 2u32..) {
-        let [dense, spread] =
-            Buckets::of_table(capacity).map(|its| u64::from(its.mask) + 1);
+        let [dense, spread] = Buckets::of_table(capacity).map(|its| u64::from(its.count()));
         let entries = spread * u64::from(WAYS);
         prop_assert!(dense.is_power_of_two() && spread.is_power_of_two());
         prop_assert!(entries >= 8 && entries >= 2 * u64::from(capacity));
@@ -162,20 +160,19 @@ proptest! {
     }
 
     #[test]
-    fn the_two_choices_are_two_buckets_of_the_part(hash: u64, from in 0u32..1000) {
+    fn the_two_choices_are_in_the_two_halves_of_the_part(hash: u64) {
         for bits in 1..=20 {
-            let buckets = Buckets { from, mask: (1 << bits) - 1 };
+            let buckets = Buckets::new(1 << bits);
             let [first, second] = buckets.choices(hash);
-            prop_assert!(first >= from && first - from <= buckets.mask);
-            prop_assert!(second >= from && second - from <= buckets.mask);
-            prop_assert_ne!(first, second);
+            prop_assert!(first < buckets.count() && second < buckets.count());
+            prop_assert_ne!(first < buckets.count() / 2, second < buckets.count() / 2);
         }
     }
 }
 
 #[test]
 fn few_flows_lie_densely_and_packets_look_first_where_most_are() {
-    let dense = Buckets { from: 0, mask: 15 };
+    let dense = Buckets::new(16);
     let (few, many) = (16, 17);
     for (search, flows, marked, next) in [
         (Search::DENSE, (8 * many, many), true, Search::DENSE),
@@ -248,15 +245,15 @@ fn both_choices_of_one_clients_ports_are_spread_over_the_table() {
         for hashes in hashes(seed) {
             for choice in 0..2 {
                 // 1024 in each on average: six standard deviations are 0.19 of that.
-                let buckets = Buckets { from: 0, mask: 63 };
+                let buckets = Buckets::new(64);
                 let places = hashes.iter().map(|&hash| buckets.choices(hash)[choice] as usize);
                 assert!(spread(64, places) < 0.19);
             }
             // Those that share the first choice have the second all over the other half.
-            let buckets = Buckets { from: 0, mask: 15 };
+            let buckets = Buckets::new(16);
             let choices = hashes.iter().map(|&hash| buckets.choices(hash));
             let shared = choices.filter(|its| its[0] == 3);
-            assert!(spread(8, shared.map(|its| its[1] as usize / 2)) < 0.3);
+            assert!(spread(8, shared.map(|its| its[1] as usize - 8)) < 0.3);
         }
     }
 }

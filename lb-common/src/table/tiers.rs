@@ -3,8 +3,8 @@
 //! A look-up in a large table waits for memory, and before that for the tables of pages, since hardly
 //! two flows lie in one page. So flows lie close together while they are few: in a dense part that stays
 //! in a CPU's own cache with all that it takes to get there. When that has no room for a flow, new ones
-//! are spread over the rest, and when most are there packets look there first. No flow moves: what is not
-//! where packets look first is looked for in the other part, where it may be there.
+//! are spread over all of the table, and when most are there packets look for them so. No flow moves: what
+//! is not where packets look first is looked for in the other way, where it may be there.
 
 use super::WAYS;
 
@@ -43,22 +43,22 @@ impl Tier {
 /// some 16,000.
 const MAX_DENSE: u32 = 1 << 13;
 
-/// The buckets of a part.
-#[repr(C)]
+/// The buckets of a part: the first ones of the table, a power of two of them, by one less than how many.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Buckets {
-    /// The first one's number.
-    pub from: u32,
-    /// One less than how many there are, which is a power of two.
-    pub mask: u32,
-}
+pub struct Buckets(u32);
 
 impl Buckets {
     /// Until the daemon says how many.
-    pub const NONE: Self = Self { from: 0, mask: 0 };
+    pub const NONE: Self = Self(0);
 
-    /// Those of both parts, by [`Tier::index`], of a table for `capacity` flows: the spread part alone
-    /// has twice as many entries.
+    /// So many, a power of two.
+    pub const fn new(count: u32) -> Self {
+        Self(count - 1)
+    }
+
+    /// Those of both parts, by [`Tier::index`], of a table for `capacity` flows, which has twice as many
+    /// entries: the spread part is all of it, and its beginning is the dense one.
     pub const fn of_table(capacity: u32) -> [Self; 2] {
         let entries = (capacity as u64 * 2).next_power_of_two();
         // Two at least: the two choices differ.
@@ -68,23 +68,27 @@ impl Buckets {
             MAX_DENSE.. => MAX_DENSE,
             some => some,
         };
-        [Self { from: 0, mask: dense - 1 }, Self { from: dense, mask: spread - 1 }]
+        [Self::new(dense), Self::new(spread)]
     }
 
-    /// The two of a hash.
+    /// How many there are.
+    pub const fn count(self) -> u32 {
+        self.0 + 1
+    }
+
+    /// The two of a hash, one in each half: so the dense part has one at most of the spread one's.
     #[inline(always)]
     pub const fn choices(self, hash: u64) -> [u32; 2] {
-        let first = hash as u32 & self.mask;
-        // An odd distance is never zero.
-        let second = first ^ ((hash >> 32) as u32 & self.mask | 1);
-        [self.from + first, self.from + second]
+        let first = hash as u32 & self.0;
+        let half = self.0 ^ self.0 >> 1;
+        [first, first ^ ((hash >> 32) as u32 & self.0 | half)]
     }
 }
 
 /// How many buckets a table for `capacity` flows has in all.
 pub const fn buckets(capacity: u32) -> u32 {
-    let [_, Buckets { from, mask }] = Buckets::of_table(capacity);
-    from + mask + 1
+    let [_, all] = Buckets::of_table(capacity);
+    all.count()
 }
 
 /// Where new flows go and packets look, in one word. The program spreads flows out where the dense part has
@@ -132,8 +136,8 @@ impl Search {
         self.0 & 0b10 != 0
     }
 
-    /// What the daemon makes of it, where the larger table has so many flows, and so many of them in
-    /// its dense part; `marked`: they all have their marks.
+    /// What the daemon makes of it, where the larger table has so many flows, and so many of them where
+    /// only the dense part's choices lead; `marked`: they all have their marks.
     #[must_use]
     pub const fn after_sweep(
         self,
@@ -142,7 +146,7 @@ impl Search {
         marked: bool,
     ) -> Self {
         // Half of what the dense part surely has room for: they shall not be spread out again at once.
-        let few = (dense.mask + 1) as usize * WAYS as usize / 4;
+        let few = dense.count() as usize * WAYS as usize / 4;
         match self {
             Self::DENSE => Self::DENSE,
             _ if flows <= few => Self::DENSE,
@@ -153,7 +157,7 @@ impl Search {
     }
 }
 
-/// Which flows may lie in the dense part: a bit each for all whose hashes end alike.
+/// Which flows may lie where only the dense part's choices lead: a bit each for all whose hashes end alike.
 pub type Marks = [u64; 1 << 13];
 
 /// The word and the bit of a hash in [`Marks`].

@@ -19,7 +19,7 @@ const SETTLED: u32 = 2;
 
 /// What the program is told.
 pub(super) struct Tiers {
-    dense: Buckets,
+    buckets: [Buckets; 2],
     told: Mutex<Told>,
 }
 
@@ -28,18 +28,18 @@ struct Told {
     dense: Array<MapData, Marks>,
     /// The beginning of the first sweep that met [`Search::SPREADING`], while that lasts.
     spreading: Option<u32>,
-    /// Flows that the last sweep found in the dense part. One whose entry is being written when this sweep
+    /// Flows that the last sweep found in the dense part alone. One whose entry is being written when this sweep
     /// comes by was there then, or has been marked by the program.
     before: Box<Marks>,
 }
 
 /// What a sweep has found.
 pub(super) struct Found {
-    dense: Buckets,
+    buckets: [Buckets; 2],
     /// Where packets looked when it began.
     search: Search,
     marks: Box<Marks>,
-    /// How many flows the larger table has, and how many of them in its dense part.
+    /// How many flows the larger table has, and how many of them where only the dense part's choices lead.
     most: (usize, usize),
     /// The same of the table that is looked through.
     flows: (usize, usize),
@@ -49,9 +49,14 @@ impl Found {
     /// A flow; `hash` is its key's.
     pub(super) fn flow(&mut self, bucket: u32, hash: impl FnOnce() -> u64) {
         self.flows.0 += 1;
-        if bucket <= self.dense.mask {
+        let [dense, spread] = self.buckets;
+        if bucket >= dense.count() {
+            return;
+        }
+        let hash = hash();
+        if !spread.choices(hash).contains(&bucket) {
             self.flows.1 += 1;
-            let (word, bit) = mark(hash());
+            let (word, bit) = mark(hash);
             self.marks[word] |= bit;
         }
     }
@@ -74,15 +79,15 @@ impl Tiers {
             spreading: None,
             before: no_marks(),
         };
-        let dense = Buckets::of_table(capacity)[Tier::DENSE.index()];
-        Ok(Self { dense, told: Mutex::new(told) })
+        Ok(Self { buckets: Buckets::of_table(capacity), told: Mutex::new(told) })
     }
 
     /// Before a sweep.
     pub(super) fn nothing_found(&self) -> Result<Found, DatapathError> {
         let word = self.told().search.get(&0, 0);
         let search = Search::from_bits(word.map_err(DatapathError::map(SEARCH_MAP, "read"))?);
-        Ok(Found { dense: self.dense, search, marks: no_marks(), most: (0, 0), flows: (0, 0) })
+        let buckets = self.buckets;
+        Ok(Found { buckets, search, marks: no_marks(), most: (0, 0), flows: (0, 0) })
     }
 
     /// Tells the program what follows of a sweep that began in the tick `now`.
@@ -99,7 +104,8 @@ impl Tiers {
             let written = told.dense.set(0, marks.as_ref(), 0);
             written.map_err(DatapathError::map(DENSE_MAP, "write"))?;
         }
-        let next = found.search.after_sweep(found.most, self.dense, marked);
+        let dense = self.buckets[Tier::DENSE.index()];
+        let next = found.search.after_sweep(found.most, dense, marked);
         // Away from the dense part alone it is the program that goes, at any time.
         if next == found.search {
             return Ok(());
