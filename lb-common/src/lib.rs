@@ -56,8 +56,8 @@ pub const SEED: &str = "SEED";
 pub const BUCKETS: &str = "BUCKETS";
 /// Where packets look for their flows (see [`table::Search`]): data of the program.
 pub const SEARCH_MAP: &str = ".bss.search";
-/// The flows in the tables' dense parts, as of the daemon's last sweeps (see [`table::Marks`]): data of the
-/// program.
+/// The flows that the daemon's last sweeps found where only the dense parts' choices lead (see
+/// [`table::Marks`]): data of the program.
 pub const DENSE_MAP: &str = ".bss.dense";
 
 #[cfg(feature = "userspace")]

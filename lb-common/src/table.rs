@@ -7,9 +7,9 @@
 //! whose own entry has the rest: so a packet from either side finds its flow by one look into the
 //! table.
 //!
-//! Two choices of buckets of four fill half of a table before one in 20,000 flows finds no place
+//! Two choices of buckets of four fill half of a table before one in 10,000 flows finds no place
 //! (Azar, Broder, Karlin, Upfal, STOC 1994): it has twice as many entries as its capacity. Those few
-//! have two more choices, in its other part (see [`Tier`]).
+//! have two more choices, by its other part (see [`Tier`]).
 
 mod life;
 mod tiers;

@@ -6,8 +6,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::net::if_::if_nametoindex;
 
 use crate::driver::{Driver, Frames};
@@ -15,6 +16,7 @@ use crate::lab::{Family, Lab, LabPlan, PORT, Topology};
 use crate::netns::Netns;
 use crate::packet::{Flags, Frame};
 use crate::verdict::{self, Verdict};
+use crate::wait::wait_until;
 
 /// The smallest frame of Ethernet.
 const FRAME: usize = 64;
@@ -23,6 +25,9 @@ const CLIENTS: u32 = 50_000;
 const FIRST_PORT: u16 = 20_000;
 /// Flows that open at a time: fewer than the balancer has room for.
 const OPENING: u32 = 10_000;
+/// How often flows are opened until nearly all are open, and how long after each time that may take.
+const ATTEMPTS: u32 = 3;
+const PATIENCE: Duration = Duration::from_secs(3);
 const CLIENT_ISN: u32 = 1000;
 const BACKEND_ISN: u32 = 5000;
 
@@ -156,6 +161,29 @@ impl Generator {
             begin = some.end;
         }
         Ok(())
+    }
+
+    /// Opens flows until nearly all up to the last one are `active`: those whose frames a device's queue had
+    /// no room for once more, as TCP would.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or after some attempts too few are.
+    pub fn open_all(
+        &self,
+        flows: Range<u32>,
+        target: SocketAddr,
+        active: impl Fn() -> Result<u64>,
+    ) -> Result<()> {
+        // An unproven flow gives way to another where all places are taken.
+        let enough = u64::from(flows.end - flows.end / 10_000);
+        for _ in 0..ATTEMPTS {
+            self.open(flows.clone(), target)?;
+            let all = || active().is_ok_and(|active| active >= enough);
+            if wait_until("all flows to be open", PATIENCE, all).is_ok() {
+                return Ok(());
+            }
+        }
+        bail!("of {} flows {} are open after {ATTEMPTS} attempts", flows.end, active()?)
     }
 
     fn syn_ack(&self, i: u32, node: IpAddr) -> Frame {

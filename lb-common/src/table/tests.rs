@@ -125,7 +125,7 @@ fn an_entry_says_its_flow_and_whose_port_it_has() {
 }
 
 #[test]
-fn there_are_buckets_for_twice_the_capacity_and_a_few() {
+fn there_are_buckets_for_twice_the_capacity_and_the_dense_ones_are_among_them() {
     for (capacity, dense, spread) in [
         (0, 2, 2),
         (1, 2, 2),

@@ -8,7 +8,7 @@
 
 use super::WAYS;
 
-/// A part of the table.
+/// A part of the table, which is a way to choose buckets: those of the dense one are among the spread one's.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tier(u32);
@@ -76,7 +76,8 @@ impl Buckets {
         self.0 + 1
     }
 
-    /// The two of a hash, one in each half: so the dense part has one at most of the spread one's.
+    /// The two of a hash, one in each half: so the dense part has one at most of the spread one's, where it is
+    /// not all of it.
     #[inline(always)]
     pub const fn choices(self, hash: u64) -> [u32; 2] {
         let first = hash as u32 & self.0;

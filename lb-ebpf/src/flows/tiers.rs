@@ -20,11 +20,11 @@ static BUCKETS: [Buckets; 2] = [Buckets::NONE; 2];
 #[unsafe(link_section = ".bss.search")]
 static mut SEARCH: u64 = Search::DENSE.to_bits();
 
-/// Flows that the daemon's last sweeps found in the dense part.
+/// Flows that the daemon's last sweeps found where only the dense part's choices lead.
 #[unsafe(link_section = ".bss.dense")]
 static mut DENSE: Marks = [0; size_of::<Marks>() / 8];
 
-/// Flows that have come into the dense part since, for want of room where new flows go. No mark is ever
+/// Flows that have come there since, for want of room where new flows go. No mark is ever
 /// taken back: there are hardly any.
 #[unsafe(link_section = ".bss.further")]
 static mut FURTHER: Marks = [0; size_of::<Marks>() / 8];

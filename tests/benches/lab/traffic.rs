@@ -6,9 +6,7 @@ use anyhow::{Result, ensure};
 use lb_tests::{
     bench::Samples,
     generator::{Burst, Generator, Side},
-    wait::wait_until,
 };
-use serde_json::Value;
 
 use crate::{ROUNDS, contender::Contender, reference::Sink};
 
@@ -46,12 +44,9 @@ impl Scene {
 
 /// Opens flows for the scenes.
 pub fn open(contender: &Contender, flows: Range<u32>) -> Result<()> {
-    if contender.daemon.is_some() {
-        let last = flows.end;
-        Generator::new(&contender.lab)?.open(flows, contender.target())?;
-        wait_for_flows(contender, last)?;
-    }
-    Ok(())
+    let Some(daemon) = &contender.daemon else { return Ok(()) };
+    let generator = Generator::new(&contender.lab)?;
+    generator.open_all(flows, contender.target(), || daemon.active_flows())
 }
 
 /// A scene's frames, and how they fared.
@@ -69,19 +64,23 @@ impl Stream {
     /// The frames of all scenes.
     pub fn all(contender: &Contender) -> Result<Vec<Self>> {
         let generator = Generator::new(&contender.lab)?;
-        let target = contender.target();
+        let targets = contender.targets.iter().copied().cycle();
         SCENES
             .into_iter()
             .map(|scene| {
                 let (burst, packets) = match scene {
                     Scene::Flows(flows) => {
-                        let frames = (0..flows).map(|i| generator.acknowledgement(i, target));
+                        let frames = (0..flows)
+                            .zip(targets.clone())
+                            .map(|(i, target)| generator.acknowledgement(i, target));
                         (generator.prepare(Side::Clients, frames)?, PACKETS)
                     }
                     Scene::Flood => {
                         // Of clients that have no flow.
                         let count = FLOOD_PACKETS * ROUNDS as u32;
-                        let frames = (MANY..MANY + count).map(|i| generator.syn(i, target));
+                        let frames = (MANY..MANY + count)
+                            .zip(targets.clone())
+                            .map(|(i, target)| generator.syn(i, target));
                         (generator.prepare(Side::Clients, frames)?, FLOOD_PACKETS)
                     }
                 };
@@ -105,16 +104,4 @@ impl Stream {
         self.worked.push(worked.as_nanos() as f64 / arrived as f64);
         Ok(())
     }
-}
-
-fn wait_for_flows(contender: &Contender, count: u32) -> Result<()> {
-    let Some(daemon) = &contender.daemon else { return Ok(()) };
-    wait_until("all flows to be open", Duration::from_secs(10), || {
-        let rows = daemon.show("backends").unwrap_or_default();
-        let rows = rows.as_array().into_iter().flatten();
-        let active: u64 = rows.filter_map(|row: &Value| row["active_flows"].as_u64()).sum();
-        // A frame may be lost in the queue of a device.
-        active >= u64::from(count - count / 1000)
-    })?;
-    Ok(())
 }

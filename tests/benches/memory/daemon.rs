@@ -1,8 +1,8 @@
 //! A daemon that has some flows, and nothing to do with them.
 
-use std::{collections::BTreeMap, fs, ops::Range, thread::sleep, time::Duration};
+use std::{collections::BTreeMap, fs, thread::sleep, time::Duration};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
     daemon::{ConfigText, Daemon},
     generator::Generator,
@@ -15,8 +15,6 @@ use crate::{FLOW_CAPACITY, field, reference::Sink};
 
 /// Flows at which it is looked at.
 const FLOWS: [u32; 3] = [0, 1_000, 1_000_000];
-/// How often flows are opened, until nearly all are open.
-const ATTEMPTS: u32 = 3;
 /// How long it is given for what the last flows have brought, and how long it is watched.
 const SETTLED: Duration = Duration::from_secs(3);
 const WATCHED: Duration = Duration::from_secs(5);
@@ -58,27 +56,13 @@ pub fn states() -> Result<Vec<State>> {
         .into_iter()
         .map(|flows| {
             eprintln!("memory: {flows} flows");
-            open_all(&generator, &lab, &daemon, open..flows)?;
+            generator.open_all(open..flows, lab.target(), || daemon.active_flows())?;
             open = flows;
             ensure!(flows == 0 || sink.count()? > 0, "no frame has come through the balancer");
+            sleep(SETTLED);
             look(&daemon, flows)
         })
         .collect()
-}
-
-/// Opens flows, those whose frames a device's queue had no room for once more, as TCP would.
-fn open_all(generator: &Generator, lab: &Lab, daemon: &Daemon, flows: Range<u32>) -> Result<()> {
-    for _ in 0..ATTEMPTS {
-        generator.open(flows.clone(), lab.target())?;
-        sleep(SETTLED);
-        let summary = daemon.show("summary")?;
-        // An unproven flow gives way to another where all places are taken.
-        if summary["active_flows"].as_u64() >= Some((flows.end - flows.end / 10_000).into()) {
-            return Ok(());
-        }
-    }
-    let (summary, drops) = (daemon.show("summary")?, daemon.show("drops")?);
-    bail!("of {} flows not all are open: {summary}, drops {drops}", flows.end)
 }
 
 fn look(daemon: &Daemon, flows: u32) -> Result<State> {

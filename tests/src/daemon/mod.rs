@@ -115,6 +115,15 @@ impl Daemon {
         serde_json::from_str(&text).with_context(|| format!("lb show {what} printed {text:?}"))
     }
 
+    /// How many connections `lb show summary` says are proven.
+    ///
+    /// # Errors
+    /// When lb does not answer, or not with that number.
+    pub fn active_flows(&self) -> Result<u64> {
+        let summary = self.show("summary")?;
+        summary["active_flows"].as_u64().with_context(|| format!("no active_flows in {summary}"))
+    }
+
     /// One row of `lb show backends --json`.
     ///
     /// # Errors

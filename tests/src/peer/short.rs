@@ -17,7 +17,7 @@ use crate::netns::Netns;
 /// What to do.
 #[derive(Debug, Clone)]
 pub struct ShortPlan {
-    /// Where to connect to, in turn.
+    /// Where to connect to, in turn; at least one.
     pub targets: Vec<SocketAddr>,
     /// Connections in all.
     pub count: usize,

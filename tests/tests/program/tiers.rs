@@ -131,8 +131,8 @@ fn the_late_syn_of_a_flow_that_lies_elsewhere_goes_where_it_went() {
     });
 }
 
-/// Where proven flows have both buckets of the spread part, new ones come to the dense part, and are found
-/// there before any sweep has seen them.
+/// Where proven flows have both buckets of the spread part's choices, new ones go by the dense part's, and are
+/// found so before any sweep has seen them.
 #[test]
 fn flows_without_room_where_new_ones_go_are_found_in_the_other_part() {
     for six in [false, true] {

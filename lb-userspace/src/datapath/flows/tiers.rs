@@ -28,8 +28,8 @@ struct Told {
     dense: Array<MapData, Marks>,
     /// The beginning of the first sweep that met [`Search::SPREADING`], while that lasts.
     spreading: Option<u32>,
-    /// Flows that the last sweep found in the dense part alone. One whose entry is being written when this sweep
-    /// comes by was there then, or has been marked by the program.
+    /// Flows that the last sweep found there. One whose entry is being written when this sweep comes by was
+    /// there then, or has been marked by the program.
     before: Box<Marks>,
 }
 
@@ -116,5 +116,40 @@ impl Tiers {
 
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_flows_where_the_dense_choices_alone_lead_are_marked() {
+        let buckets @ [dense, spread] = Buckets::of_table(4096);
+        let (mut alone, mut both, mut beyond) = (0, 0, 0);
+        for n in 1..2_000u64 {
+            let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let places = dense.choices(hash).into_iter().chain(spread.choices(hash));
+            for bucket in places {
+                let mut found = Found {
+                    buckets,
+                    search: Search::SPREAD,
+                    marks: no_marks(),
+                    most: (0, 0),
+                    flows: (0, 0),
+                };
+                found.flow(bucket, || hash);
+                let (word, bit) = mark(hash);
+                let marked = found.marks[word] & bit != 0;
+                assert_eq!(found.flows, (1, usize::from(marked)));
+                let is_dense = bucket < dense.count();
+                let is_spread = spread.choices(hash).contains(&bucket);
+                assert_eq!(marked, is_dense && !is_spread);
+                alone += u32::from(marked);
+                both += u32::from(is_dense && is_spread);
+                beyond += u32::from(!is_dense);
+            }
+        }
+        assert!(alone > 0 && both > 0 && beyond > 0, "{alone}, {both}, {beyond}");
     }
 }

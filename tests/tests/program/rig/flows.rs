@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use aya::maps::{Array, ArrayOfMaps, Map, MapData};
 use lb_common::{
-    Address as _, Flow, FlowKey, Ip, Ip4, NARROW_MAP, SEARCH_MAP, WIDE_MAP,
+    Address as _, Flow, FlowKey, Ip, Ip4, NARROW_MAP, Outcome, SEARCH_MAP, WIDE_MAP,
     table::{Bucket, Entry, Head, Marks, Search, WAYS, WideEntry},
 };
 use lb_tests::packet::Flags;
 use lb_userspace::datapath::FlowTable;
 
-use super::{Dialogue, Rig, Side, Verdict};
+use super::{Dialogue, Rig, SERVICE, Side, Verdict};
 
 /// A reader of the proven flows.
 pub struct Proven(FlowTable);
@@ -112,18 +112,22 @@ impl Rig<'_> {
         Search::from_bits(map.get(&0, 0).expect("the word"))
     }
 
-    /// Whether some flow had no room where new ones go, and was marked for the other part.
+    /// Whether some flow had no room where new ones go, and was marked for the dense part's choices.
     pub fn some_went_elsewhere(&mut self) -> bool {
         let map: Array<MapData, Marks> =
             Array::try_from(Map::Array(self.map(".bss.further"))).expect("its type");
         map.get(&0, 0).expect("the marks").iter().any(|&word| word != 0)
     }
 
-    /// Whether a connection's SYN goes on; else it is dropped.
+    /// Whether a connection's SYN goes on; else it is dropped for want of room.
     pub fn has_room_for(&mut self, talk: &Dialogue) -> bool {
         let syn = talk.clone().client_sends(Flags::SYN, b"").build().expect("a frame");
         let verdict = self.send(Side::Front, &syn).verdict;
-        assert!(matches!(verdict, Verdict::Redirect | Verdict::Drop), "{verdict:?}");
+        if verdict == Verdict::Drop {
+            assert_eq!(self.counted().outcomes, [(SERVICE, Outcome::TableFull, 1)]);
+        } else {
+            assert_eq!(verdict, Verdict::Redirect);
+        }
         verdict == Verdict::Redirect
     }
 
