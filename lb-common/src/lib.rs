@@ -38,7 +38,7 @@ pub use programs::{ENTRY, Step};
 pub use roles::{AddressRole, MAX_ADDRESSES};
 pub use service::{
     Backend, Endpoint, MAGLEV_SIZE, MAGLEV_WORDS, MAX_BACKENDS, MAX_INTERFACES, MAX_SERVICES,
-    MAX_SERVICES_PER_BACKEND, MaglevWord, NO_BACKEND, NO_SERVICE, Service,
+    MAX_SERVICES_PER_BACKEND, MaglevWord, NO_BACKEND, NO_SERVICE, Service, Standing,
 };
 pub use snat::{Holder, MAX_PAIRS, MAX_SNAT_ADDRESSES, PairKey, Snat};
 

@@ -59,8 +59,12 @@ outcomes! {
     NotOurs = "not_ours", Pass;
     /// Its headers contradict its length: the kernel discards it by its own rules.
     Malformed = "malformed", Pass;
-    /// No backend of the service is up.
+    /// No backend of the service takes new connections, and nobody is told.
     NoBackend = "no_backend", Drop;
+    /// No backend of the service takes new connections: the client was told by RST.
+    Unavailable = "unavailable", Drop;
+    /// Of a connection whose backend is down, suspended or drained: the sender was told by RST.
+    BackendGone = "backend_gone", Drop;
     /// A fragment for a VIP whose first one did not come before it: its ports are not known.
     Fragment = "fragment", Drop;
     /// Flags that no stack sends, such as SYN together with FIN, or none at all.

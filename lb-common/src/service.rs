@@ -76,6 +76,34 @@ impl Endpoint {
 pub struct Service {
     /// Its number, from 1: index of its Maglev table and of its counters.
     pub id: u32,
+    /// Not 0: while no backend takes new connections, clients are told so by RST.
+    pub refuses: u32,
+}
+
+/// Which connections a backend has, in one word of the map.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing(u32);
+
+impl Standing {
+    /// Those that it has, and no new ones.
+    pub const KEEPS: Self = Self(0);
+    /// Those that it has, and new ones.
+    pub const TAKES: Self = Self(1);
+    /// None: those that it had are over, and who still sends for one is told by RST.
+    pub const OVER: Self = Self(2);
+
+    /// Whether it takes new ones.
+    #[inline(always)]
+    pub const fn takes(self) -> bool {
+        self.0 == Self::TAKES.0
+    }
+
+    /// Whether those that it had are over.
+    #[inline(always)]
+    pub const fn is_over(self) -> bool {
+        self.0 == Self::OVER.0
+    }
 }
 
 /// What the datapath knows of a backend of one service, found by its slot.
@@ -92,8 +120,8 @@ pub struct Backend {
     pub vip_port: Port,
     /// The number of its service.
     pub service: u32,
-    /// Not 0: it takes new connections.
-    pub available: u32,
+    /// Which connections it has.
+    pub standing: Standing,
     /// How many of `pairs` are used; 0: clients' addresses are kept.
     pub pair_count: u32,
     /// The pairs from which new connections leave to it (see [`crate::snat`]).
@@ -102,14 +130,14 @@ pub struct Backend {
 
 impl Backend {
     /// A backend that listens on `listener`, of the service with number `service` and this `vip`.
-    pub const fn new(listener: Endpoint, vip: Endpoint, service: u32, available: bool) -> Self {
+    pub const fn new(listener: Endpoint, vip: Endpoint, service: u32, standing: Standing) -> Self {
         Self {
             address: listener.address,
             vip: vip.address,
             port: listener.port.port(),
             vip_port: vip.port.port(),
             service,
-            available: available as u32,
+            standing,
             pair_count: 0,
             pairs: [0; MAX_SNAT_ADDRESSES],
         }

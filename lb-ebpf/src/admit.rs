@@ -1,7 +1,8 @@
 //! Admits a packet to a service that no entry decides: chooses a backend, and a port to leave from.
 
 use lb_common::{
-    Address as _, Endpoint, Flow, FlowKey, MAGLEV_SIZE, MaglevWord, NO_BACKEND, Outcome, Snat,
+    Address as _, Endpoint, Flow, FlowKey, MAGLEV_SIZE, MaglevWord, NO_BACKEND, Outcome, Service,
+    Snat,
     track::{Segment, flag},
 };
 
@@ -27,7 +28,7 @@ pub fn connection<F: Family>(
     let Some(service) = service else { return Ok(None) };
     visit.service = service.id;
     visit.speaker = key.vip.to_ip();
-    balance::<F>(key, segment, service.id).map(Some)
+    balance::<F>(key, segment, *service).map(Some)
 }
 
 /// A connection to a service.
@@ -35,7 +36,7 @@ pub fn connection<F: Family>(
 fn balance<F: Family>(
     key: &FlowKey<F::Address>,
     segment: &Segment,
-    service: u32,
+    Service { id: service, refuses }: Service,
 ) -> Result<Flow, Outcome> {
     if segment.absurd() {
         return Err(Outcome::BadFlags);
@@ -54,7 +55,7 @@ fn balance<F: Family>(
     let bits = *maps::MAGLEV.get_value(service, &word).ok_or(Outcome::Inconsistent)?;
     let slot = MaglevWord::from_bits(bits).slot(entry);
     if slot == NO_BACKEND {
-        return Err(Outcome::NoBackend);
+        return Err(if refuses != 0 { Outcome::Unavailable } else { Outcome::NoBackend });
     }
     let backend = maps::BACKENDS.get(slot).ok_or(Outcome::Inconsistent)?;
     let snat = if backend.pair_count == 0 {

@@ -98,9 +98,8 @@ pub fn target<F: Family>(
         key.vip_port = hit.backend().vip_port;
     }
     let direction = direction.forgotten();
-    if !lookup.note::<F::Table>(&key, &mut hit, direction) {
-        return Err(Outcome::NoPort);
-    }
+    visit.service = hit.backend().service;
+    lookup.note::<F::Table>(&key, &mut hit, direction)?;
     *target = target_of(&key, &hit, direction, destination.0, visit);
     Ok(Found::Target)
 }
@@ -150,9 +149,8 @@ pub fn opened<F: Family>(
     if !flows::look_at::<Wide<true>, F>(place, &key, &mut hit) {
         return Ok(Found::Nothing);
     }
-    if !lookup.note::<Wide<true>>(&key, &mut hit, Direction::Forward) {
-        return Err(Outcome::NoPort);
-    }
+    visit.service = hit.backend().service;
+    lookup.note::<Wide<true>>(&key, &mut hit, Direction::Forward)?;
     *target = target_of(&key, &hit, Direction::Forward, destination.0, visit);
     Ok(Found::Target)
 }
@@ -177,9 +175,8 @@ fn answered<T: Table, F: Family>(
     if !flows::look_from::<T, F>(place, key, origin, &mut hit) {
         return Ok(Found::Nothing);
     }
-    if !lookup.note::<T>(key, &mut hit, Direction::Return) {
-        return Err(Outcome::NoPort);
-    }
+    visit.service = hit.backend().service;
+    lookup.note::<T>(key, &mut hit, Direction::Return)?;
     *target = target_of(key, &hit, Direction::Return, asked, visit);
     Ok(Found::Target)
 }

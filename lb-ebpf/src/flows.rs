@@ -143,7 +143,7 @@ pub fn of_far_end<T: Table, F: Family>(
 fn repeats(hit: &Hit, segment: &Segment) -> bool {
     matches!(hit.life.state(), FlowState::Opening | FlowState::Answered)
         && segment.seq == hit.flow().client_isn
-        && hit.backend().available != 0
+        && hit.backend().standing.takes()
 }
 
 /// Whether the client's packet proves a newer connection, which waits for that.

@@ -1,6 +1,6 @@
 //! Who asks the flow table, and what is made of what was found.
 
-use lb_common::{FlowKey, track::Segment};
+use lb_common::{FlowKey, Outcome, track::Segment};
 
 use crate::{
     family::Family,
@@ -14,8 +14,13 @@ pub trait Lookup<F: Family> {
     fn of_client<T: Table>(&self, key: &FlowKey<F::Address>) -> Place;
     /// Where that of a packet to the key's client is, if its answers come from `origin`.
     fn of_far_end<T: Table>(&self, key: &FlowKey<F::Address>, origin: &Origin<F>) -> Place;
-    /// What was found is the packet's; false where it must not go on.
-    fn note<T: Table>(&self, key: &FlowKey<F::Address>, hit: &mut Hit, way: Direction) -> bool;
+    /// What was found is the packet's; else why it must not go on.
+    fn note<T: Table>(
+        &self,
+        key: &FlowKey<F::Address>,
+        hit: &mut Hit,
+        way: Direction,
+    ) -> Result<(), Outcome>;
 }
 
 /// A packet, which moves its own connection on.
@@ -33,8 +38,17 @@ impl<F: Family> Lookup<F> for Tracking {
     }
 
     #[inline(always)]
-    fn note<T: Table>(&self, key: &FlowKey<F::Address>, hit: &mut Hit, way: Direction) -> bool {
-        flows::note::<T, F>(key, hit, &self.0, way)
+    fn note<T: Table>(
+        &self,
+        key: &FlowKey<F::Address>,
+        hit: &mut Hit,
+        way: Direction,
+    ) -> Result<(), Outcome> {
+        // What a node opens itself does not depend on its listener.
+        if !T::OUTBOUND && hit.backend().standing.is_over() {
+            return Err(Outcome::BackendGone);
+        }
+        if flows::note::<T, F>(key, hit, &self.0, way) { Ok(()) } else { Err(Outcome::NoPort) }
     }
 }
 
@@ -53,7 +67,12 @@ impl<F: Family> Lookup<F> for Peeking {
     }
 
     #[inline(always)]
-    fn note<T: Table>(&self, _: &FlowKey<F::Address>, _: &mut Hit, _: Direction) -> bool {
-        true
+    fn note<T: Table>(
+        &self,
+        _: &FlowKey<F::Address>,
+        _: &mut Hit,
+        _: Direction,
+    ) -> Result<(), Outcome> {
+        Ok(())
     }
 }

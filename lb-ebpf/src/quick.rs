@@ -40,6 +40,10 @@ pub fn tcp4(ctx: &XdpContext, layout: &Layout, visit: &mut Visit) -> Result<Outc
     if let Some(outcome) = straight(ctx, &packet, &hit, direction, visit) {
         return Ok(outcome);
     }
+    if hit.backend().standing.is_over() {
+        visit.service = hit.backend().service;
+        return Err(Outcome::BackendGone);
+    }
     let (client, vip) = match direction {
         Direction::Forward => (packet.source(), packet.destination()),
         Direction::Return => {

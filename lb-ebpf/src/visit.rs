@@ -66,13 +66,15 @@ pub fn answer<F: Family>(
     };
     let told = match Answer::to(outcome) {
         Some(Answer::Reset) => reset::write::<F>(ctx, layout),
-        Some(Answer::Complaint(complaint)) => icmp(ctx, &layout, &visit, complaint),
+        Some(Answer::Complaint(complaint)) => {
+            icmp(ctx, &layout, &visit, complaint).map(|()| xdp_action::XDP_TX)
+        }
         None => None,
     };
     match told {
-        Some(()) => {
+        Some(action) => {
             count::outcome(&visit, outcome);
-            xdp_action::XDP_TX
+            action
         }
         None => end(&visit, Outcome::NoHeadroom),
     }

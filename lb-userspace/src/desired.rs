@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use lb_common::Standing;
+
 /// Everything that the maps should say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
@@ -25,6 +27,8 @@ pub struct DesiredService {
     pub snat: Vec<IpAddr>,
     /// Whether connections that its backends open leave from the VIP.
     pub outbound_nat: bool,
+    /// Whether clients are told by RST while there are no members.
+    pub refuses: bool,
 }
 
 /// A backend's part in its service's hash table.
@@ -49,6 +53,6 @@ pub struct DesiredBackend {
     pub vip: SocketAddr,
     /// Where it listens, of the VIP's family.
     pub address: SocketAddr,
-    /// Whether it takes new connections.
-    pub available: bool,
+    /// Which connections it has.
+    pub standing: Standing,
 }

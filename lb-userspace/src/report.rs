@@ -114,6 +114,9 @@ pub struct BackendRow {
     pub reason: String,
     /// How long it has been in that state.
     pub since_seconds: u64,
+    /// Whether it takes new flows only while no other backend does.
+    #[serde(default)]
+    pub backup: bool,
     /// Its part of the service's hash table, in percent.
     pub share_percent: f64,
     /// Proven connections.

@@ -149,9 +149,8 @@ fn everything_shown_is_there_for_people_and_for_programs() -> Result<()> {
         assert!(table.contains(part), "{part} is not in:\n{table}");
     }
     let drops = balanced.daemon.show("drops")?;
-    let no_backend =
-        drops.as_array().into_iter().flatten().find(|row| row["reason"] == "no_backend");
-    assert!(no_backend.is_some_and(|row| row["packets"].as_u64() >= Some(2)), "{drops}");
+    let refused = drops.as_array().into_iter().flatten().find(|row| row["reason"] == "unavailable");
+    assert!(refused.is_some_and(|row| row["packets"].as_u64() >= Some(2)), "{drops}");
     Ok(())
 }
 

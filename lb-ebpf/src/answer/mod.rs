@@ -50,7 +50,9 @@ impl Answer {
             Outcome::TooLarge => Some(Self::Complaint(Complaint::TooLarge)),
             Outcome::NoRoute => Some(Self::Complaint(Complaint::NoRoute)),
             Outcome::Prohibited => Some(Self::Complaint(Complaint::Prohibited)),
-            Outcome::Hairpin | Outcome::NoPort => Some(Self::Reset),
+            Outcome::Hairpin | Outcome::NoPort | Outcome::Unavailable | Outcome::BackendGone => {
+                Some(Self::Reset)
+            }
             _ => None,
         }
     }

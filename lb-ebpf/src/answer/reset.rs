@@ -1,6 +1,8 @@
 //! Resets (RFC 9293, section 3.10.7.1): as a host answers that has no such connection.
 
-use aya_ebpf::{EbpfContext as _, helpers::bpf_xdp_adjust_tail, programs::XdpContext};
+use aya_ebpf::{
+    EbpfContext as _, bindings::xdp_action, helpers::bpf_xdp_adjust_tail, programs::XdpContext,
+};
 use lb_common::{
     checksum,
     track::{Segment, flag},
@@ -16,10 +18,10 @@ use crate::{
 
 const TTL: u8 = 64;
 
-/// Turns the frame into a reset to its sender; nothing where there is none to be sent: to a reset,
-/// or where the frame cannot be cut.
+/// Turns the frame into a reset to its sender, and says what is done with it: a reset has no answer.
+/// Nothing where the frame cannot be cut.
 #[inline(always)]
-pub fn write<F: Family>(ctx: &XdpContext, layout: Layout) -> Option<()> {
+pub fn write<F: Family>(ctx: &XdpContext, layout: Layout) -> Option<u32> {
     let link = LinkHeader::read(ctx)?;
     let (segment, length, [a, b], [c, d]) = {
         let packet = TcpPacket::<F>::at(ctx, layout).ok()?;
@@ -27,7 +29,7 @@ pub fn write<F: Family>(ctx: &XdpContext, layout: Layout) -> Option<()> {
         (packet.segment(), packet.sequence_len(), from.to_be_bytes(), to.to_be_bytes())
     };
     if segment.has(flag::RST) {
-        return None;
+        return Some(xdp_action::XDP_DROP);
     }
     let l3 = layout.l3();
     // A fragment's header would make a fragment of the reset.
@@ -62,7 +64,7 @@ pub fn write<F: Family>(ctx: &XdpContext, layout: Layout) -> Option<()> {
     }
     // SAFETY: the frame holds the header, checked above; its checksum is at byte 16.
     unsafe { ((at + 16) as *mut [u8; 2]).write(check) };
-    Some(())
+    Some(xdp_action::XDP_TX)
 }
 
 #[inline(always)]

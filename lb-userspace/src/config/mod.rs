@@ -103,10 +103,23 @@ pub struct Service {
     /// Whether connections that its backends open leave from the VIP. The services of one backend
     /// for which this is so have one VIP.
     pub outbound_nat: bool,
+    /// Whether the flows of a backend that goes down are reset on both sides.
+    pub reset_on_failure: bool,
+    /// What clients are told while no backend takes new connections.
+    pub when_unavailable: WhenUnavailable,
     /// How its backends are checked.
     pub keepalive: Keepalive,
     /// In the order of the file; at least one, names unique, address and port unique.
     pub backends: Vec<Backend>,
+}
+
+/// What becomes of new connections while no backend takes any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenUnavailable {
+    /// Clients are told by RST, at once.
+    Reset,
+    /// Their packets are dropped: they try again for as long as they have patience.
+    Drop,
 }
 
 /// What happens to the addresses of a service's packets on their way to a backend.
@@ -191,6 +204,8 @@ pub struct Backend {
     /// Share of the new flows against the other backends, 0 to 65535; 0: no new flows. All
     /// backends of a service may have 0: an operator drains a whole service that way.
     pub weight: u32,
+    /// Whether it takes new flows only while no other backend that is no backup does.
+    pub backup: bool,
 }
 
 impl Config {

@@ -17,7 +17,7 @@ use super::values::{
 };
 use super::{
     DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PORT, DEFAULT_SNAT_PORTS, DEFAULT_WEIGHT,
-    Keepalive, KeepaliveKind, MAX_WEIGHT, XdpMode,
+    Keepalive, KeepaliveKind, MAX_WEIGHT, WhenUnavailable, XdpMode,
 };
 
 const FLOW_CAPACITY: RangeInclusive<u32> = 1024..=1 << 24;
@@ -44,6 +44,8 @@ pub(super) struct RawService {
     pub forwarding: Read<ForwardingWord>,
     pub snat_addresses: Read<Vec<Located<IpAddr>>>,
     pub outbound_nat: Read<bool>,
+    pub reset_on_failure: Read<bool>,
+    pub when_unavailable: Read<WhenUnavailable>,
     pub keepalive: Result<RawKeepalive, Refused>,
     pub backends: Result<Vec<RawBackend>, Refused>,
 }
@@ -74,6 +76,7 @@ pub(super) struct RawBackend {
     pub address: Read<IpAddr>,
     pub port: Read<u16>,
     pub weight: Read<u32>,
+    pub backup: Read<bool>,
 }
 
 /// Reads a whole document.
@@ -122,6 +125,13 @@ fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
         table.or_default("forwarding", ForwardingWord::Nat, choice("forwarding", &forwardings));
     let snat_addresses = table.list("snat_addresses", "[\"192.0.2.10\"]", address);
     let outbound_nat = table.or_default("outbound_nat", false, switch);
+    let reset_on_failure = table.or_default("reset_on_failure", true, switch);
+    let words = [("reset", Ok(WhenUnavailable::Reset)), ("drop", Ok(WhenUnavailable::Drop))];
+    let when_unavailable = table.or_default(
+        "when_unavailable",
+        WhenUnavailable::Reset,
+        choice("when_unavailable", &words),
+    );
     let keepalive = table.table("keepalive", &no_keepalive);
     let backends = table.tables("backend", "[[service.backend]]");
     read_choices_of_later_versions(&mut table);
@@ -140,6 +150,8 @@ fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
         forwarding,
         snat_addresses,
         outbound_nat,
+        reset_on_failure,
+        when_unavailable,
         keepalive,
         backends,
     }
@@ -158,10 +170,6 @@ fn read_choices_of_later_versions(table: &mut TableReader<'_, '_>) {
         "affinity",
         choice("affinity", &[("connection", Ok(())), ("client-address", Err(instead))]),
     );
-    let instead = "flows of a backend that fails are not reset";
-    table.check("reset_on_failure", off("reset_on_failure", instead));
-    let instead = "the answer to clients while no backend is up is fixed";
-    table.check("when_unavailable", never("when_unavailable", instead));
     let instead = "new connections are not limited";
     table.check("max_new_per_second", never("max_new_per_second", instead));
     let instead = "clients are not filtered by address";
@@ -203,7 +211,7 @@ fn read_backend(nested: Nested<'_>, service_port: &Read<u16>, report: &mut Repor
         Err(Refused) => Err(Refused),
     };
     let weight = table.or_default("weight", DEFAULT_WEIGHT, integer(WEIGHT));
-    table.check("backup", off("backup", "every backend takes its share of new flows"));
+    let backup = table.or_default("backup", false, switch);
     table.finish();
-    RawBackend { path, line, name, address, port, weight }
+    RawBackend { path, line, name, address, port, weight, backup }
 }

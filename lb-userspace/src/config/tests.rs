@@ -22,6 +22,8 @@ forwarding   = "nat"             # nat: the client's address is kept, the balanc
                                  # full-nat: the client is source-NATed to snat_addresses, nodes need no route
 snat_addresses = []              # full-nat
 outbound_nat = false             # true: connections that the nodes open leave from the VIP
+reset_on_failure = true          # false: flows of a node that is down stay, in case it comes back
+when_unavailable = "reset"       # reset: clients are told while no node is up | drop: they are not
 balance      = "consistent-hash" # | least-connections
 affinity     = "connection"      # connection: the tuple | client-address
 
@@ -38,6 +40,7 @@ name    = "imp1"
 address = "10.0.0.11"
 port    = 5060
 weight  = 1
+backup  = false                  # true: only while no other node is up
 "#;
 
 /// The fewest words that make a config.
@@ -68,6 +71,8 @@ fn example() -> Config {
             port: 5060,
             forwarding: Forwarding::Nat,
             outbound_nat: false,
+            reset_on_failure: true,
+            when_unavailable: WhenUnavailable::Reset,
             keepalive: Keepalive {
                 kind: KeepaliveKind::Tcp,
                 interval: Duration::from_secs(5),
@@ -81,6 +86,7 @@ fn example() -> Config {
                 address: IpAddr::from([10, 0, 0, 11]),
                 port: 5060,
                 weight: 1,
+                backup: false,
             }],
         }],
     }
@@ -111,10 +117,11 @@ name = "csta"
 vip = "192.0.2.100"
 port = 5070
 reset_on_failure = false
+when_unavailable = "drop"
 keepalive = { type = "none", interval = "500ms", close = "fin" }
 backend = [
     { name = "imp1", address = "10.0.0.11", weight = 0 },
-    { name = "imp2", address = "10.0.0.12", port = 1, weight = 65535, backup = false },
+    { name = "imp2", address = "10.0.0.12", port = 1, weight = 65535, backup = true },
 ]
 
 [[service]]
@@ -144,8 +151,9 @@ weight = 0
     assert_eq!((csta.name.as_str(), csta.port), ("csta", 5070));
     assert_eq!(csta.keepalive.kind, KeepaliveKind::None);
     assert_eq!(csta.keepalive.interval, Duration::from_millis(500));
-    let backends: Vec<_> = csta.backends.iter().map(|b| (b.port, b.weight)).collect();
-    assert_eq!(backends, [(5070, 0), (1, 65535)]);
+    assert_eq!((csta.reset_on_failure, csta.when_unavailable), (false, WhenUnavailable::Drop));
+    let backends: Vec<_> = csta.backends.iter().map(|b| (b.port, b.weight, b.backup)).collect();
+    assert_eq!(backends, [(5070, 0, false), (1, 65535, true)]);
 
     assert_eq!((sip.name.as_str(), sip.vip, sip.port), ("sip_A.1-x", csta.vip, 5060));
     assert_eq!(

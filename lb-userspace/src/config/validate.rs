@@ -227,6 +227,8 @@ fn build_service(raw: RawService) -> Result<Service, Refused> {
             }
         },
         outbound_nat: raw.outbound_nat?.value,
+        reset_on_failure: raw.reset_on_failure?.value,
+        when_unavailable: raw.when_unavailable?.value,
         keepalive: build_keepalive(raw.keepalive?)?,
         backends: raw.backends?.into_iter().map(build_backend).collect::<Result<_, _>>()?,
     })
@@ -249,5 +251,6 @@ fn build_backend(raw: RawBackend) -> Result<Backend, Refused> {
         address: raw.address?.value,
         port: raw.port?.value,
         weight: raw.weight?.value,
+        backup: raw.backup?.value,
     })
 }

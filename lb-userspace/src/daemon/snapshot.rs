@@ -94,6 +94,7 @@ impl Daemon {
             state: backend.status().as_str().to_owned(),
             reason: backend.reason(),
             since_seconds: backend.since.elapsed().as_secs(),
+            backup: backend.backup,
             share_percent: 100.0 * self.datapath.share(service.id, backend.slot),
             active_flows: flows.active(backend.slot, counters),
             new_flows: counters.flows_new,

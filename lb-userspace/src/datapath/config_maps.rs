@@ -1,7 +1,7 @@
 //! Writes the configuration maps.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
     os::fd::AsFd as _,
 };
@@ -59,7 +59,7 @@ pub(super) struct ConfigMaps {
 #[derive(Default)]
 struct Written {
     roles: Vec<PortRoles>,
-    services: BTreeMap<SocketAddr, u32>,
+    services: BTreeMap<SocketAddr, Service>,
     backends: BTreeMap<u32, Backend>,
     /// By service: the members, and how many entries each slot has.
     maglev: BTreeMap<u32, (Vec<DesiredMember>, HashMap<u32, u32>)>,
@@ -128,9 +128,18 @@ impl ConfigMaps {
         pairs
     }
 
+    /// The slots of the backends whose connections are over.
+    pub(super) fn over(&self) -> BTreeSet<u32> {
+        let written = self.written.backends.iter();
+        written.filter(|(_, its)| its.standing.is_over()).map(|(slot, _)| *slot).collect()
+    }
+
     /// The numbers of the services and the slots that are in the maps.
     pub(super) fn in_use(&self) -> (impl Iterator<Item = u32>, impl Iterator<Item = u32>) {
-        (self.written.services.values().copied(), self.written.backends.keys().copied())
+        (
+            self.written.services.values().map(|service| service.id),
+            self.written.backends.keys().copied(),
+        )
     }
 
     pub(super) fn share(&self, service: u32, slot: u32) -> f64 {
@@ -187,8 +196,8 @@ impl ConfigMaps {
 
     fn remove_services(&mut self, desired: &Desired) -> Result<(), DatapathError> {
         let written = &mut self.written.services;
-        let stays = |(vip, id): (&SocketAddr, &u32)| {
-            desired.services.iter().any(|service| (service.vip, service.id) == (*vip, *id))
+        let stays = |(vip, its): (&SocketAddr, &Service)| {
+            desired.services.iter().any(|service| (service.vip, service.id) == (*vip, its.id))
         };
         let gone: Vec<_> =
             written.iter().filter(|entry| !stays(*entry)).map(|(vip, _)| *vip).collect();
@@ -208,16 +217,21 @@ impl ConfigMaps {
     ) -> Result<(), DatapathError> {
         let written = &mut self.written.services;
         for service in &desired.services {
-            if let Entry::Vacant(entry) = written.entry(service.vip) {
+            let value = Service { id: service.id, refuses: service.refuses.into() };
+            let before = written.get(&service.vip);
+            if before == Some(&value) {
+                continue;
+            }
+            if before.is_none() {
                 counters.clear_service(service.id)?;
                 self.vips
                     .set(service.id, endpoint(service.vip), 0)
                     .map_err(DatapathError::map(VIPS, "write"))?;
-                self.services
-                    .insert(endpoint(service.vip), Service { id: service.id }, 0)
-                    .map_err(DatapathError::map(SERVICES, "write"))?;
-                entry.insert(service.id);
             }
+            self.services
+                .insert(endpoint(service.vip), value, 0)
+                .map_err(DatapathError::map(SERVICES, "write"))?;
+            written.insert(service.vip, value);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ pub(super) fn backend_of(
 ) -> Backend {
     let (listener, vip) = (endpoint(backend.address), endpoint(backend.vip));
     let pairs = service.map(|service| pairs.of_backend(service, backend)).unwrap_or_default();
-    Backend::new(listener, vip, backend.service, backend.available).with_pairs(pairs)
+    Backend::new(listener, vip, backend.service, backend.standing).with_pairs(pairs)
 }
 
 /// An address and a port, as the program has them.

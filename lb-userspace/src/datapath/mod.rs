@@ -147,7 +147,13 @@ impl Datapath {
         if desired.services.iter().any(|service| service.vip.is_ipv6() || service.outbound_nat) {
             self.flows.need_wide(&mut self.wide)?;
         }
-        self.config.apply(desired, &mut self.counters)
+        let over = self.config.over();
+        let applied = self.config.apply(desired, &mut self.counters);
+        if self.config.over().is_subset(&over) {
+            return applied;
+        }
+        // Flows that know their way do not ask how their backend is.
+        self.routes_changed().and(applied)
     }
 
     /// Tells the program which tags stand for which interface; those of before are forgotten.

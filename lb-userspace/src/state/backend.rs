@@ -64,6 +64,8 @@ pub struct Backend {
     pub weight: u32,
     /// Its weight in the file.
     pub(super) file_weight: u32,
+    /// Whether it takes new flows only while no other backend does that is no backup.
+    pub backup: bool,
     /// Since when it has its status.
     pub since: Instant,
     /// What its keepalive last decided.
@@ -84,6 +86,7 @@ impl Backend {
             address: SocketAddr::new(config.address, config.port),
             weight: config.weight,
             file_weight: config.weight,
+            backup: config.backup,
             since: now,
             up: false,
             health_reason: UNKNOWN.to_owned(),
@@ -121,6 +124,15 @@ impl Backend {
     /// Whether it takes new flows.
     pub(super) fn is_available(&self) -> bool {
         self.status() == Status::Up && self.weight > 0
+    }
+
+    /// Whether its flows are over; `resets`: also by its failure.
+    pub(super) fn is_over(&self, resets: bool) -> bool {
+        let failed = resets && self.decided && !self.up;
+        match self.wish {
+            Wish::Suspend | Wish::Drain { passed: true, .. } => true,
+            Wish::Drain { .. } | Wish::Active => failed,
+        }
     }
 
     /// What the log has to tell when it changes: a first "down" is news, too.

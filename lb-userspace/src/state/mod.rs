@@ -8,14 +8,16 @@ mod reload;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
+use lb_common::Standing;
+
 use crate::{
-    config::{Forwarding, Keepalive, MAX_WEIGHT},
+    config::{Forwarding, Keepalive, MAX_WEIGHT, WhenUnavailable},
     control::{BackendName, Order, Refused},
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
     keepalive::{Change, Event, Target},
@@ -47,6 +49,10 @@ pub struct Service {
     pub forwarding: Forwarding,
     /// Whether connections that its backends open leave from the VIP.
     pub outbound_nat: bool,
+    /// Whether the flows of a backend that goes down are reset.
+    pub reset_on_failure: bool,
+    /// What clients are told while no backend takes new flows.
+    pub when_unavailable: WhenUnavailable,
     /// How its backends are checked.
     pub keepalive: Keepalive,
     /// Its backends, those that drain after they left the file included.
@@ -124,7 +130,9 @@ impl State {
         let mut effects = Effects::default();
         let service = self.services.iter_mut().find(|service| service.vip == event.vip);
         let Some(service) = service else { return effects };
+        let resets = service.reset_on_failure && event.change == Change::Down;
         if let Some(change) = service.change(event.address) {
+            effects.reset.extend(resets.then(|| change.backend.doomed()));
             change.make(&mut effects, now, |backend| {
                 backend.hear(event.change == Change::Up, &event.reason);
             });
@@ -219,9 +227,7 @@ impl State {
             id: service.id,
             vip: service.vip,
             members: service
-                .backends
-                .iter()
-                .filter(|backend| service.offers(backend))
+                .members()
                 .map(|&Backend { slot, address, weight, .. }| DesiredMember {
                     slot,
                     address,
@@ -230,14 +236,22 @@ impl State {
                 .collect(),
             snat: service.forwarding.snat_addresses().to_vec(),
             outbound_nat: service.outbound_nat,
+            refuses: service.refuses(),
         });
         let backends = self.services.iter().flat_map(|service| {
-            service.backends.iter().map(|backend| DesiredBackend {
+            let members: HashSet<u32> = service.members().map(|member| member.slot).collect();
+            service.backends.iter().map(move |backend| DesiredBackend {
                 slot: backend.slot,
                 service: service.id,
                 vip: service.vip,
                 address: backend.address,
-                available: service.offers(backend),
+                standing: if members.contains(&backend.slot) {
+                    Standing::TAKES
+                } else if backend.is_over(service.reset_on_failure) {
+                    Standing::OVER
+                } else {
+                    Standing::KEEPS
+                },
             })
         });
         Desired { services: services.collect(), backends: backends.collect() }
@@ -262,6 +276,19 @@ impl Service {
     /// Whether new flows may be given to a backend of it.
     pub fn offers(&self, backend: &Backend) -> bool {
         self.settling == Settling::Done && backend.is_available()
+    }
+
+    /// The backends that take its new flows: those that are for times when no others do, only then.
+    pub fn members(&self) -> impl Iterator<Item = &Backend> {
+        let offered = || self.backends.iter().filter(|backend| self.offers(backend));
+        let backups_alone = offered().all(|backend| backend.backup);
+        offered().filter(move |backend| backups_alone || !backend.backup)
+    }
+
+    /// Whether clients are refused while nobody takes new flows. Before its nodes have had the time to
+    /// answer they had better try again.
+    fn refuses(&self) -> bool {
+        self.settling == Settling::Done && self.when_unavailable == WhenUnavailable::Reset
     }
 
     /// Whether this is when it begins to choose backends.

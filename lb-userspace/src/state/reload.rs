@@ -112,6 +112,8 @@ impl State {
                     vip: vip(wanted),
                     forwarding: wanted.forwarding.clone(),
                     outbound_nat: wanted.outbound_nat,
+                    reset_on_failure: wanted.reset_on_failure,
+                    when_unavailable: wanted.when_unavailable,
                     keepalive: wanted.keepalive.clone(),
                     backends: Vec::new(),
                     settling: Settling::from(&wanted.keepalive, now),
@@ -123,6 +125,8 @@ impl State {
         service.name.clone_from(&wanted.name);
         service.forwarding.clone_from(&wanted.forwarding);
         service.outbound_nat = wanted.outbound_nat;
+        service.reset_on_failure = wanted.reset_on_failure;
+        service.when_unavailable = wanted.when_unavailable;
         service.keepalive.clone_from(&wanted.keepalive);
         for backend in &mut service.backends {
             let listed = wanted.backends.iter().any(|wanted| address(wanted) == backend.address);
@@ -135,6 +139,7 @@ impl State {
             match known {
                 Some(backend) => {
                     backend.name.clone_from(&wanted.name);
+                    backend.backup = wanted.backup;
                     if backend.file_weight != wanted.weight {
                         backend.file_weight = wanted.weight;
                         backend.weight = wanted.weight;

@@ -151,6 +151,7 @@ pub fn snapshot() -> Snapshot {
         state: state.to_owned(),
         reason: reason.to_owned(),
         since_seconds: 192,
+        backup: false,
         share_percent: 50.0,
         active_flows: 17,
         new_flows: 1_234_567,

@@ -9,7 +9,7 @@ use std::{fs, net::SocketAddrV4, os::fd::AsRawFd as _, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{ArrayOfMaps, Map, MapData};
-use lb_common::MAX_SERVICES;
+use lb_common::{MAX_SERVICES, Standing};
 use lb_tests::{
     bench::{self, Findings, Goal, number},
     lab::{PORT, VIP, node_address},
@@ -77,8 +77,15 @@ fn maps() -> Result<Vec<(String, u64)>> {
             members: vec![DesiredMember { slot: 0, address, weight: 1 }],
             snat: Vec::new(),
             outbound_nat: false,
+            refuses: false,
         }],
-        backends: vec![DesiredBackend { slot: 0, service: 1, vip, address, available: true }],
+        backends: vec![DesiredBackend {
+            slot: 0,
+            service: 1,
+            vip,
+            address,
+            standing: Standing::TAKES,
+        }],
     })?;
     let mut maps = Vec::new();
     for id in datapath.map_ids()? {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use lb_common::Standing;
 use lb_tests::lab::{Family, INTERFACES, Lab, LabPlan, PORT};
 use lb_userspace::{
     datapath::{Datapath, Mode, PortRules, now_ticks},
@@ -159,13 +160,14 @@ fn desired(plan: &StagePlan, lab: &LabPlan) -> Desired {
                 .collect(),
             snat: snat.clone(),
             outbound_nat: false,
+            refuses: false,
         });
         desired.backends.extend(slots.map(|slot| DesiredBackend {
             slot,
             service: id,
             vip,
             address: address(slot),
-            available: true,
+            standing: Standing::TAKES,
         }));
     }
     desired

@@ -118,6 +118,18 @@ impl ConfigText {
         self
     }
 
+    /// Sets another key of a backend.
+    ///
+    /// # Panics
+    /// When there is no such backend.
+    #[must_use]
+    pub fn backend(mut self, backend: &str, key: &str, value: &str) -> Self {
+        let found = self.backends.iter_mut().find(|its| its.name == backend);
+        let found = found.unwrap_or_else(|| panic!("no backend {backend} in the config"));
+        set(&mut found.keys, key, value);
+        self
+    }
+
     /// Adds the services of another config. Its keys of the top level are left out.
     #[must_use]
     pub fn and_service(mut self, other: Self) -> Self {

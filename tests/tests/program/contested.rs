@@ -1,6 +1,6 @@
 //! A new connection on the tuple of an old one.
 
-use lb_common::{BackendCounters, FlowState, Outcome};
+use lb_common::{BackendCounters, FlowState, Outcome, Standing};
 use lb_tests::packet::{Flags, Frame};
 
 use crate::rig::{Dialogue, Rig, SERVICE, Service, Setup, Side, VIP, backend, desired, rig};
@@ -163,7 +163,7 @@ fn a_repeated_syn_goes_to_its_backend_while_that_takes_connections_and_else_to_a
         assert_eq!(rig.forwards(&syn), 1);
         // The hash would choose backend 2 now, but backend 1 still takes connections.
         let mut both = only(2);
-        both.backends[0].available = true;
+        both.backends[0].standing = Standing::TAKES;
         rig.apply(both);
         assert_eq!(rig.forwards(&syn), 1);
         assert_eq!(rig.counted().backend(1).flows_new, 0);

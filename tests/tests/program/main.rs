@@ -19,6 +19,7 @@ mod malformed;
 mod next_hops;
 mod object;
 mod outbound;
+mod over;
 mod ports;
 mod pressure;
 mod random;

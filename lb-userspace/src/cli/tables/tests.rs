@@ -13,6 +13,7 @@ fn backend(name: &str, state: &str, reason: &str) -> BackendRow {
         state: state.to_owned(),
         reason: reason.to_owned(),
         since_seconds: 192,
+        backup: false,
         share_percent: 49.96,
         active_flows: 17,
         new_flows: 1_234_567,

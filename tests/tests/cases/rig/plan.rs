@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Result;
+use lb_common::Standing;
 use lb_tests::{netns::Netns, packet::Tag};
 use lb_userspace::{
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
@@ -150,13 +151,14 @@ pub fn desired(ways: &[Way]) -> Desired {
             members: vec![DesiredMember { slot: id, address, weight: 1 }],
             snat,
             outbound_nat: way.mode == Mode::Outbound,
+            refuses: false,
         });
         desired.backends.push(DesiredBackend {
             slot: id,
             service: id,
             vip,
             address: SocketAddr::new(address.ip(), address.port()),
-            available: true,
+            standing: Standing::TAKES,
         });
     }
     desired

@@ -129,6 +129,11 @@ impl<'a> Rig<'a> {
         }
     }
 
+    /// The datapath's configuration.
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
     /// Gives the datapath another configuration.
     pub fn apply(&mut self, desired: Desired) {
         self.datapath.apply(&desired).expect("the maps take the configuration");

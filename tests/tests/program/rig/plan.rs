@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Result;
+use lb_common::Standing;
 use lb_tests::netns::Netns;
 use lb_userspace::desired::{Desired, DesiredBackend, DesiredMember, DesiredService};
 
@@ -90,13 +91,14 @@ pub fn desired(services: &[Service<'_>]) -> Desired {
             members,
             snat: Vec::new(),
             outbound_nat: false,
+            refuses: false,
         });
         desired.backends.extend(backends.iter().map(|&(slot, address, weight)| DesiredBackend {
             slot,
             service: id,
             vip,
             address,
-            available: weight > 0,
+            standing: if weight > 0 { Standing::TAKES } else { Standing::KEEPS },
         }));
     }
     desired
