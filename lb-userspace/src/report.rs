@@ -144,7 +144,7 @@ pub struct KeepaliveRow {
     pub address: IpAddr,
     /// What is asked.
     pub port: u16,
-    /// `tcp` or `none`.
+    /// `tcp`, `sip`, `icmp` or `none`.
     pub r#type: String,
     /// `up` or `down`.
     pub state: String,

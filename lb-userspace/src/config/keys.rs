@@ -50,7 +50,18 @@ pub(super) static SERVICE: Level = Level {
 
 pub(super) static KEEPALIVE: Level = Level {
     title: "[service.keepalive]",
-    keys: &["type", "interval", "retry_interval", "timeout", "fall", "rise", "port", "close"],
+    keys: &[
+        "type",
+        "interval",
+        "retry_interval",
+        "timeout",
+        "fall",
+        "rise",
+        "port",
+        "source_address",
+        "close",
+        "down_statuses",
+    ],
 };
 
 pub(super) static BACKEND: Level =

@@ -12,6 +12,7 @@ mod address;
 mod document;
 mod duration;
 mod error;
+mod keepalive;
 mod keys;
 mod reader;
 mod report;
@@ -168,7 +169,27 @@ pub struct Keepalive {
     pub fall: u32,
     /// Successes in a row that bring a backend up, 1 to 100.
     pub rise: u32,
+    /// The port that is asked, where it is not the backend's own.
+    pub port: Option<u16>,
+    /// The address of this host that asks, of the VIP's family; without one the kernel chooses.
+    pub source_address: Option<IpAddr>,
+    /// How connections end.
+    pub close: Close,
+    /// Statuses of SIP answers by which a node is down, 200 to 699.
+    pub down_statuses: Vec<u16>,
 }
+
+/// How a keepalive ends its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// In order: nodes log an error on RST, and some servers die of one.
+    Fin,
+    /// At once, without a socket that lingers on either side.
+    Rst,
+}
+
+/// Timeouts, and what a node says that cannot do its work (RFC 3261, sections 21.4.9 and 21.5).
+pub const DEFAULT_DOWN_STATUSES: [u16; 5] = [408, 500, 502, 503, 504];
 
 impl Default for Keepalive {
     fn default() -> Self {
@@ -179,6 +200,10 @@ impl Default for Keepalive {
             timeout: Duration::from_secs(1),
             fall: 3,
             rise: 2,
+            port: None,
+            source_address: None,
+            close: Close::Fin,
+            down_statuses: DEFAULT_DOWN_STATUSES.to_vec(),
         }
     }
 }
@@ -188,6 +213,10 @@ impl Default for Keepalive {
 pub enum KeepaliveKind {
     /// Opens a TCP connection to the backend's port and closes it.
     Tcp,
+    /// Asks for SIP OPTIONS over TCP.
+    Sip,
+    /// Asks the host for an ICMP echo.
+    Icmp,
     /// Nothing: the backend counts as up.
     None,
 }

@@ -16,13 +16,15 @@ use super::values::{
     choice, duration, integer, interface, name, never, off, port, port_range, socket_path, switch,
 };
 use super::{
-    DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PORT, DEFAULT_SNAT_PORTS, DEFAULT_WEIGHT,
-    Keepalive, KeepaliveKind, MAX_WEIGHT, WhenUnavailable, XdpMode,
+    Close, DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PORT, DEFAULT_SNAT_PORTS,
+    DEFAULT_WEIGHT, Keepalive, KeepaliveKind, MAX_WEIGHT, WhenUnavailable, XdpMode,
 };
 
 const FLOW_CAPACITY: RangeInclusive<u32> = 1024..=1 << 24;
 const WEIGHT: RangeInclusive<u32> = 0..=MAX_WEIGHT;
 const COUNT: RangeInclusive<u32> = 1..=100;
+/// Statuses of final answers (RFC 3261, section 7.2).
+const SIP_FINAL: RangeInclusive<u16> = 200..=699;
 
 /// The file, each value judged by itself.
 pub(super) struct RawConfig {
@@ -66,6 +68,10 @@ pub(super) struct RawKeepalive {
     pub timeout: Read<Duration>,
     pub fall: Read<u32>,
     pub rise: Read<u32>,
+    pub port: Result<Option<Located<u16>>, Refused>,
+    pub source_address: Result<Option<Located<IpAddr>>, Refused>,
+    pub close: Result<Option<Located<Close>>, Refused>,
+    pub down_statuses: Read<Vec<Located<u16>>>,
 }
 
 /// One `[[service.backend]]`.
@@ -183,9 +189,9 @@ fn read_keepalive(nested: Nested<'_>, report: &mut Report) -> RawKeepalive {
     let mut table = TableReader::new(report, &KEEPALIVE, nested);
     let kinds = [
         ("tcp", Ok(KeepaliveKind::Tcp)),
+        ("sip", Ok(KeepaliveKind::Sip)),
+        ("icmp", Ok(KeepaliveKind::Icmp)),
         ("none", Ok(KeepaliveKind::None)),
-        ("sip", Err("nodes are checked by a TCP connection")),
-        ("icmp", Err("nodes are checked by a TCP connection")),
     ];
     let kind = table.or_default("type", default.kind, choice("type", &kinds));
     let interval = table.or_default("interval", default.interval, duration);
@@ -193,11 +199,25 @@ fn read_keepalive(nested: Nested<'_>, report: &mut Report) -> RawKeepalive {
     let timeout = table.or_default("timeout", default.timeout, duration);
     let fall = table.or_default("fall", default.fall, integer(COUNT));
     let rise = table.or_default("rise", default.rise, integer(COUNT));
-    table.check("port", never("port", "keepalives go to the backend's port"));
-    let instead = "keepalives close by FIN";
-    table.check("close", choice("close", &[("fin", Ok(())), ("rst", Err(instead))]));
+    let asked = table.optional("port", port);
+    let source_address = table.optional("source_address", address);
+    let words = [("fin", Ok(Close::Fin)), ("rst", Ok(Close::Rst))];
+    let close = table.optional("close", choice("close", &words));
+    let down_statuses = table.list("down_statuses", "[408, 503]", integer(SIP_FINAL));
     table.finish();
-    RawKeepalive { path, kind, interval, retry_interval, timeout, fall, rise }
+    RawKeepalive {
+        path,
+        kind,
+        interval,
+        retry_interval,
+        timeout,
+        fall,
+        rise,
+        port: asked,
+        source_address,
+        close,
+        down_statuses,
+    }
 }
 
 fn read_backend(nested: Nested<'_>, service_port: &Read<u16>, report: &mut Report) -> RawBackend {

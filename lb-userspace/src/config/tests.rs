@@ -80,6 +80,10 @@ fn example() -> Config {
                 timeout: Duration::from_secs(1),
                 fall: 3,
                 rise: 2,
+                port: None,
+                source_address: None,
+                close: Close::Fin,
+                down_statuses: vec![408, 500, 502, 503, 504],
             },
             backends: vec![Backend {
                 name: "imp1".to_owned(),
@@ -118,7 +122,7 @@ vip = "192.0.2.100"
 port = 5070
 reset_on_failure = false
 when_unavailable = "drop"
-keepalive = { type = "none", interval = "500ms", close = "fin" }
+keepalive = { type = "none", interval = "500ms" }
 backend = [
     { name = "imp1", address = "10.0.0.11", weight = 0 },
     { name = "imp2", address = "10.0.0.12", port = 1, weight = 65535, backup = true },
@@ -129,6 +133,11 @@ name = "sip_A.1-x"
 vip = "192.0.2.100"
 
 [service.keepalive]
+type = "sip"
+port = 5062
+source_address = "192.0.2.1"
+close = "rst"
+down_statuses = [503, 404]
 interval = "1h"
 retry_interval = "10ms"
 timeout = "1m 30s"
@@ -159,12 +168,16 @@ weight = 0
     assert_eq!(
         sip.keepalive,
         Keepalive {
-            kind: KeepaliveKind::Tcp,
+            kind: KeepaliveKind::Sip,
             interval: Duration::from_secs(3600),
             retry_interval: Duration::from_millis(10),
             timeout: Duration::from_secs(90),
             fall: 1,
             rise: 100,
+            port: Some(5062),
+            source_address: Some(IpAddr::from([192, 0, 2, 1])),
+            close: Close::Rst,
+            down_statuses: vec![503, 404],
         }
     );
     assert_eq!(sip.backends[0].weight, 0, "a whole service may be drained by the file");

@@ -6,13 +6,11 @@ use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 
 use super::address::family;
-use super::duration::format_duration;
-use super::reader::Located;
 use super::report::{Refused, Report, key_in};
-use super::schema::{ForwardingWord, RawBackend, RawConfig, RawKeepalive, RawService};
+use super::schema::{ForwardingWord, RawBackend, RawConfig, RawService};
 use super::{
-    Backend, Config, Forwarding, Keepalive, KeepaliveKind, MAX_BACKENDS, MAX_SERVICES,
-    MAX_SERVICES_PER_BACKEND, Service, translation,
+    Backend, Config, Forwarding, MAX_BACKENDS, MAX_SERVICES, MAX_SERVICES_PER_BACKEND, Service,
+    keepalive, translation,
 };
 
 /// Turns a file into a config. Where some value was refused there is none, but the others are
@@ -32,9 +30,7 @@ pub(super) fn validate(raw: RawConfig, report: &mut Report) -> Result<Config, Re
         check_backends(services, report);
         check_shared_backends(services, report);
         translation::check(services, report);
-        for keepalive in services.iter().filter_map(|service| service.keepalive.as_ref().ok()) {
-            check_keepalive(keepalive, report);
-        }
+        keepalive::check(services, report);
     }
     build(raw)
 }
@@ -144,31 +140,6 @@ fn check_shared_backends(services: &[RawService], report: &mut Report) {
     }
 }
 
-/// A check that may last longer than the time to the next one would let the bound on detection
-/// grow past what `interval` promises.
-fn check_keepalive(keepalive: &RawKeepalive, report: &mut Report) {
-    let (Ok(interval), Ok(timeout)) = (&keepalive.interval, &keepalive.timeout) else { return };
-    let checks = keepalive.kind.as_ref().is_ok_and(|kind| kind.value != KeepaliveKind::None);
-    if !checks || timeout.value <= interval.value {
-        return;
-    }
-    let shown = |name: &str, duration: &Located<_>| {
-        let default = if duration.given { "" } else { " (the default)" };
-        format!("{name} {}{default}", format_duration(duration.value))
-    };
-    let (blamed, key, remedy) = if timeout.given {
-        (timeout, "timeout", "shorten it")
-    } else {
-        (interval, "interval", "set timeout as well")
-    };
-    let message = format!(
-        "{} is longer than {}: {remedy}",
-        shown("timeout", timeout),
-        shown("interval", interval)
-    );
-    report.refuse(blamed.line, key_in(&keepalive.path, key), message);
-}
-
 pub(super) fn backends_of(service: &RawService) -> impl Iterator<Item = &RawBackend> {
     service.backends.iter().flatten()
 }
@@ -229,19 +200,8 @@ fn build_service(raw: RawService) -> Result<Service, Refused> {
         outbound_nat: raw.outbound_nat?.value,
         reset_on_failure: raw.reset_on_failure?.value,
         when_unavailable: raw.when_unavailable?.value,
-        keepalive: build_keepalive(raw.keepalive?)?,
+        keepalive: keepalive::build(raw.keepalive?)?,
         backends: raw.backends?.into_iter().map(build_backend).collect::<Result<_, _>>()?,
-    })
-}
-
-fn build_keepalive(raw: RawKeepalive) -> Result<Keepalive, Refused> {
-    Ok(Keepalive {
-        kind: raw.kind?.value,
-        interval: raw.interval?.value,
-        retry_interval: raw.retry_interval?.value,
-        timeout: raw.timeout?.value,
-        fall: raw.fall?.value,
-        rise: raw.rise?.value,
     })
 }
 

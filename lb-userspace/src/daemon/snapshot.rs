@@ -206,6 +206,8 @@ fn keepalive_row(check: Check) -> KeepaliveRow {
         port: check.address.port(),
         r#type: match check.kind {
             KeepaliveKind::Tcp => "tcp",
+            KeepaliveKind::Sip => "sip",
+            KeepaliveKind::Icmp => "icmp",
             KeepaliveKind::None => "none",
         }
         .to_owned(),

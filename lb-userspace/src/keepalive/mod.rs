@@ -4,7 +4,9 @@
 //! [`Keepalives::reconcile`] says what is to be probed; [`Event`]s say what changed;
 //! [`Keepalives::snapshot`] is what an operator sees.
 
+mod icmp;
 pub mod judge;
+mod sip;
 pub mod tcp;
 mod worker;
 
@@ -82,14 +84,22 @@ pub trait Probe: Clone + Send + 'static {
     ) -> impl Future<Output = Result<Duration, Failure>> + Send;
 }
 
+/// Where the backend at `address` is asked.
+fn asked(address: SocketAddr, settings: &Keepalive) -> SocketAddr {
+    SocketAddr::new(address.ip(), settings.port.unwrap_or(address.port()))
+}
+
 /// Probes through this machine's sockets.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sockets;
 
 impl Probe for Sockets {
     async fn probe(&self, address: SocketAddr, settings: &Keepalive) -> Result<Duration, Failure> {
+        let asked = asked(address, settings);
         match settings.kind {
-            KeepaliveKind::Tcp => tcp::probe(address, settings.timeout).await,
+            KeepaliveKind::Tcp => tcp::probe(asked, settings).await,
+            KeepaliveKind::Sip => sip::probe(asked, settings).await,
+            KeepaliveKind::Icmp => icmp::probe(asked.ip(), settings).await,
             KeepaliveKind::None => Ok(Duration::ZERO),
         }
     }

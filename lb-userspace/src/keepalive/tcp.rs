@@ -6,36 +6,58 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::judge::Failure;
+use crate::config::{Close, Keepalive};
 
 /// How long a closed connection waits for the node's own FIN.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
 /// How much a node may say meanwhile.
 const FAREWELL_BYTES: usize = 64 * 1024;
 
-/// Connects to `address`; the time that it took, or why there was no connection within `limit`.
-///
-/// The connection is closed in the background, by FIN: nodes log an error on RST, and some test
-/// servers die of one.
-pub async fn probe(address: SocketAddr, limit: Duration) -> Result<Duration, Failure> {
+/// Connects to `address`; the time that it took, or why there was no connection in time.
+pub async fn probe(address: SocketAddr, settings: &Keepalive) -> Result<Duration, Failure> {
     let begun = Instant::now();
-    match timeout(limit, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => {
-            let latency = begun.elapsed();
-            tokio::spawn(close(stream));
-            Ok(latency)
+    let stream = connect(address, settings, begun + settings.timeout).await?;
+    let latency = begun.elapsed();
+    close(stream, settings.close);
+    Ok(latency)
+}
+
+/// A connection to `address`.
+pub(super) async fn connect(
+    address: SocketAddr,
+    settings: &Keepalive,
+    deadline: Instant,
+) -> Result<TcpStream, Failure> {
+    let connection = async {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(source) = settings.source_address {
+            socket.bind(SocketAddr::new(source, 0))?;
         }
+        socket.connect(address).await
+    };
+    match timeout_at(deadline, connection).await {
+        Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(failure(&error)),
         Err(_) => Err(Failure::Backend("tcp connect timed out".into())),
     }
 }
 
+/// Closes a connection in the background.
+pub(super) fn close(stream: TcpStream, how: Close) {
+    match how {
+        Close::Fin => drop(tokio::spawn(part(stream))),
+        // Dropped then, it sends RST; where the kernel does not take the option, FIN.
+        Close::Rst => drop(stream.set_zero_linger()),
+    }
+}
+
 /// Sends FIN and reads until the node's: the kernel answers a close with RST where bytes are unread
 /// or arrive later.
-async fn close(mut stream: TcpStream) {
+async fn part(mut stream: TcpStream) {
     let farewell = async {
         stream.shutdown().await?;
         let (mut heard, mut buffer) = (0, [0; 1024]);
@@ -72,11 +94,15 @@ fn failure(error: &io::Error) -> Failure {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::TcpListener;
 
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(5);
+
+    fn within(timeout: Duration) -> Keepalive {
+        Keepalive { timeout, ..Keepalive::default() }
+    }
 
     const BOTH: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
@@ -99,7 +125,7 @@ mod tests {
     async fn an_accepting_node_answers() {
         for local in BOTH {
             let (_listener, address) = listener(local).await;
-            assert!(probe(address, LIMIT).await.unwrap() < LIMIT, "{address}");
+            assert!(probe(address, &within(LIMIT)).await.unwrap() < LIMIT, "{address}");
         }
     }
 
@@ -108,7 +134,7 @@ mod tests {
         for local in BOTH {
             let (_socket, address) = bound(local);
             assert_eq!(
-                probe(address, LIMIT).await,
+                probe(address, &within(LIMIT)).await,
                 Err(Failure::Backend("tcp connection refused".into()))
             );
         }
@@ -136,7 +162,7 @@ mod tests {
         let begun = Instant::now();
         let limit = Duration::from_millis(200);
         assert_eq!(
-            probe(address, limit).await,
+            probe(address, &within(limit)).await,
             Err(Failure::Backend("tcp connect timed out".into()))
         );
         assert!(begun.elapsed() >= limit);
@@ -164,8 +190,22 @@ mod tests {
             let error = stream.take_error().unwrap();
             (heard.len(), error.map(|error| error.to_string()))
         });
-        probe(address, LIMIT).await.unwrap();
+        probe(address, &within(LIMIT)).await.unwrap();
         assert_eq!(timeout(LIMIT, node).await.unwrap().unwrap(), (0, None));
+    }
+
+    #[tokio::test]
+    async fn where_that_is_wanted_the_node_sees_a_reset_and_the_address_that_asks() {
+        let (listener, address) = listener(BOTH[0]).await;
+        let source = IpAddr::from([127, 0, 0, 9]);
+        let settings =
+            Keepalive { close: Close::Rst, source_address: Some(source), ..within(LIMIT) };
+        let (asked, accepted) = tokio::join!(probe(address, &settings), listener.accept());
+        asked.unwrap();
+        let (mut stream, from) = accepted.unwrap();
+        assert_eq!(from.ip(), source);
+        let heard = timeout(LIMIT, stream.read(&mut [0; 8])).await.unwrap();
+        assert_eq!(heard.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]

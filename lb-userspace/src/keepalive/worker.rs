@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::judge::{Judge, Observation};
-use super::{Check, Event, Failure, Health, Probe, Target};
+use super::{Check, Event, Failure, Health, Probe, Target, asked};
 use crate::config::{Keepalive, KeepaliveKind};
 
 /// The first probes of all backends are spread over this time.
@@ -45,12 +45,12 @@ impl Worker {
 
     /// What is known of the target.
     pub fn check(&self) -> Check {
-        let record = lock(&self.record);
+        let (record, settings) = (lock(&self.record), self.settings.borrow());
         Check {
             service: self.target.service.clone(),
             backend: self.target.backend.clone(),
-            address: self.target.address,
-            kind: self.settings.borrow().kind,
+            address: asked(self.target.address, &settings),
+            kind: settings.kind,
             health: record.health,
             reason: record.reason.clone(),
             latency: record.latency,
@@ -120,7 +120,9 @@ struct Course {
 impl Course {
     async fn run(self, probe: impl Probe, mut settings: watch::Receiver<Keepalive>) {
         let mut judge = Judge::new(&settings.borrow_and_update());
-        let mut due = Instant::now() + self.stagger();
+        let mut due = Instant::now() + SPREAD.mul_f64(self.part());
+        // All that are well begin an interval at one time: once, it is shortened for each by its part.
+        let mut shortened = false;
         loop {
             let probes = judge.settings().kind != KeepaliveKind::None;
             if !probes {
@@ -134,7 +136,12 @@ impl Course {
                     let beat = due.max(Instant::now() - SLACK);
                     let outcome = probe.probe(self.address, judge.settings()).await;
                     let seen = judge.observe(&outcome);
-                    due = (beat + seen.next_in).max(Instant::now());
+                    let mut next_in = seen.next_in;
+                    if !shortened && judge.is_well() {
+                        next_in = next_in.mul_f64(1.0 - self.part() / 2.0);
+                        shortened = true;
+                    }
+                    due = (beat + next_in).max(Instant::now());
                     self.report(&judge, seen, Some(&outcome)).await;
                 }
                 changed = settings.changed() => {
@@ -148,10 +155,10 @@ impl Course {
         }
     }
 
-    /// The time from a target's start to its first probe, drawn from its name.
-    fn stagger(&self) -> Duration {
+    /// A number from 0 to 1 of the target's own, by which it is kept apart from others.
+    fn part(&self) -> f64 {
         let hash = xxh3_64(format!("{}/{}", self.vip, self.address).as_bytes());
-        SPREAD.mul_f64((hash >> 32) as f64 / f64::from(u32::MAX))
+        (hash >> 32) as f64 / f64::from(u32::MAX)
     }
 
     async fn report(

@@ -13,6 +13,7 @@ mod held;
 mod open_many;
 mod server;
 mod short;
+mod sip_node;
 mod stream;
 
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,7 @@ pub use held::{Break, BreakKind, HeldConnections, HeldPlan, HeldReport, Move};
 pub use open_many::{OpenMany, OpenManyPlan, OpenManyReport, sources};
 pub use server::{Server, ServerReport};
 pub use short::{ShortPlan, ShortReport, short_connections};
+pub use sip_node::SipNode;
 
 /// Runs `work` to its end on the calling thread alone, so that its sockets belong to the
 /// namespace of this thread.

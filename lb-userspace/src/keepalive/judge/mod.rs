@@ -98,13 +98,14 @@ impl Judge {
         self.health
     }
 
+    /// Whether it is up, and its last probe succeeded.
+    pub fn is_well(&self) -> bool {
+        self.health == Health::Up && self.failures == 0
+    }
+
     /// From the beginning of one probe to that of the next, as things stand.
     pub fn pace(&self) -> Duration {
-        if self.health == Health::Up && self.failures == 0 {
-            self.settings.interval
-        } else {
-            self.settings.retry_interval
-        }
+        if self.is_well() { self.settings.interval } else { self.settings.retry_interval }
     }
 
     /// Takes a probe's outcome: the time that it took, or why it failed.
@@ -174,6 +175,8 @@ impl Judge {
 fn success_text(kind: KeepaliveKind) -> &'static str {
     match kind {
         KeepaliveKind::Tcp => "tcp connect succeeded",
+        KeepaliveKind::Sip => "sip options answered",
+        KeepaliveKind::Icmp => "icmp echo answered",
         KeepaliveKind::None => "keepalive none",
     }
 }

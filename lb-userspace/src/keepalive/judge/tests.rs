@@ -10,6 +10,7 @@ fn settings() -> Keepalive {
         timeout: Duration::from_secs(1),
         fall: 3,
         rise: 2,
+        ..Keepalive::default()
     }
 }
 

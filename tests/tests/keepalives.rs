@@ -1,0 +1,116 @@
+//! What nodes are asked, and what follows from what they say.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use lb_tests::balanced::SERVICE;
+use lb_tests::daemon::{ConfigText, Daemon};
+use lb_tests::lab::{Family, Lab, LabPlan, PORT};
+use lb_tests::peer::SipNode;
+
+/// One of each family.
+fn plans() -> [LabPlan; 2] {
+    [Family::V4, Family::V6].map(|family| LabPlan { family, ..LabPlan::default() })
+}
+
+/// A lab whose nodes speak SIP at a port, and a balancer with a change of its config.
+struct Asked {
+    daemon: Daemon,
+    nodes: Vec<SipNode>,
+    lab: Lab,
+}
+
+impl Asked {
+    fn start(
+        plan: LabPlan,
+        port: u16,
+        change: impl FnOnce(ConfigText) -> ConfigText,
+    ) -> Result<Self> {
+        let lab = Lab::build(plan)?;
+        let nodes = lab
+            .nodes()
+            .iter()
+            .map(|node| SipNode::start(&node.netns, node.address, port))
+            .collect::<Result<_>>()?;
+        let daemon = Daemon::start(&lab.balancer, &change(ConfigText::for_lab(&lab)))?;
+        Ok(Self { daemon, nodes, lab })
+    }
+
+    /// A node is in a state soon, and this is why.
+    fn comes_to(&self, node: &str, state: &str, reason: &str) -> Result<()> {
+        self.daemon.wait_for_state(SERVICE, node, state, Duration::from_secs(8))?;
+        let row = self.daemon.backend(SERVICE, node)?;
+        assert!(row["reason"].as_str().is_some_and(|its| its.contains(reason)), "{row}");
+        Ok(())
+    }
+}
+
+#[test]
+fn sip_nodes_are_judged_by_what_they_answer_and_tcp_by_whether_they_listen() -> Result<()> {
+    for plan in plans() {
+        let asked = Asked::start(plan, PORT, |config| config.keepalive("type", "\"sip\""))?;
+        for node in ["node1", "node2"] {
+            asked.comes_to(node, "up", "sip options answered")?;
+        }
+        asked.nodes[0].says(503);
+        asked.nodes[1].falls_mute();
+        asked.comes_to("node1", "down", "sip options answered by 503, 3 of 3")?;
+        asked.comes_to("node2", "down", "sip options not answered in time, 3 of 3")?;
+        let shown = asked.daemon.show("keepalives")?;
+        assert_eq!(shown[0]["type"], "sip", "{shown}");
+
+        let tcp = ConfigText::for_lab(&asked.lab);
+        asked.daemon.reload(&tcp)?;
+        for node in ["node1", "node2"] {
+            asked.comes_to(node, "up", "tcp connect succeeded")?;
+        }
+        let listed = tcp.keepalive("type", "\"sip\"").keepalive("down_statuses", "[404]");
+        asked.daemon.reload(&listed)?;
+        asked.comes_to("node2", "down", "sip options not answered in time, 3 of 3")?;
+        asked.comes_to("node1", "up", "")?;
+        let shown = asked.daemon.show("keepalives")?;
+        assert_eq!(shown[0]["result"], "sip options answered", "by 503, which is not in the list");
+    }
+    Ok(())
+}
+
+#[test]
+fn another_port_may_be_asked_from_another_address_and_be_reset() -> Result<()> {
+    const OTHER: u16 = 5070;
+    let plan = LabPlan::default();
+    let asked = Asked::start(plan, OTHER, |config| {
+        config
+            .keepalive("type", "\"sip\"")
+            .keepalive("port", &OTHER.to_string())
+            .keepalive("close", "\"rst\"")
+            .keepalive("source_address", "\"10.2.0.1\"")
+    })?;
+    for node in ["node1", "node2"] {
+        asked.comes_to(node, "up", "sip options answered")?;
+    }
+    assert_eq!(asked.daemon.show("keepalives")?[0]["port"], OTHER);
+    let before = asked.lab.nodes()[0].netns.netstat("TCPAbortOnClose").unwrap_or(0);
+    assert_eq!(before, 0, "it is the keepalive that resets");
+    let waiting = asked.lab.balancer.output("ss", &["-Htn", "state", "time-wait"])?;
+    assert!(!waiting.contains(&format!(":{OTHER}")), "{waiting}");
+    Ok(())
+}
+
+#[test]
+fn hosts_may_be_asked_for_an_echo() -> Result<()> {
+    for plan in plans() {
+        let lab = Lab::build(plan)?;
+        let config = ConfigText::for_lab(&lab).keepalive("type", "\"icmp\"");
+        let daemon = Daemon::start(&lab.balancer, &config)?;
+        let asked = Asked { daemon, nodes: Vec::new(), lab };
+        for node in ["node1", "node2"] {
+            asked.comes_to(node, "up", "icmp echo answered")?;
+        }
+        asked.lab.node(1).silence()?;
+        asked.comes_to("node1", "down", "icmp echo not answered in time, 3 of 3")?;
+        asked.lab.node(1).restore()?;
+        asked.comes_to("node1", "up", "icmp echo answered")?;
+        asked.comes_to("node2", "up", "icmp echo answered")?;
+    }
+    Ok(())
+}
