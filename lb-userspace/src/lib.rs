@@ -12,6 +12,7 @@ pub mod datapath;
 pub mod desired;
 pub mod keepalive;
 pub mod maglev;
+pub mod metrics;
 pub mod net;
 pub mod report;
 pub mod state;

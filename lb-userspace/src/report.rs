@@ -43,6 +43,15 @@ pub struct Summary {
     pub bytes_out: u64,
     /// Packets dropped by the datapath, whatever the reason.
     pub dropped: u64,
+    /// Connections that both ends were told of by RST.
+    #[serde(default)]
+    pub reset_flows: u64,
+    /// Config files that were taken in after the first one.
+    #[serde(default)]
+    pub reloads_done: u64,
+    /// Config files that were refused.
+    #[serde(default)]
+    pub reloads_refused: u64,
 }
 
 /// One interface of `lb show summary`.

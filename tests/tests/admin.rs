@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use lb_tests::balanced::Balanced;
 use lb_tests::daemon::lb_binary;
-use lb_tests::lab::client_address;
+use lb_tests::lab::{LabPlan, client_address};
 use serde_json::Value;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -211,5 +212,43 @@ fn flows_are_listed_with_their_clients_and_grow_idle() -> Result<()> {
     assert_eq!(idle(&later).len(), 60);
     assert!(idle(&later).iter().all(|seconds| (3..=8).contains(seconds)), "{:?}", idle(&later));
     assert_eq!(held.stop().breaks.len(), 0);
+    Ok(())
+}
+
+#[test]
+fn figures_for_prometheus_are_those_of_lb_show() -> Result<()> {
+    let balanced = Balanced::with(LabPlan::default(), |config| {
+        config.global("metrics_listen", "\"127.0.0.1:9460\"")
+    })?;
+    let held = balanced.hold_idle(20)?;
+    let ask = |request: &str| -> Result<String> {
+        let request = format!("{request} HTTP/1.1\r\nHost: lb\r\n\r\n");
+        balanced.lab.balancer.run(|| {
+            let mut stream = TcpStream::connect("127.0.0.1:9460")?;
+            stream.write_all(request.as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        })
+    };
+    let answer = ask("GET /metrics")?;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("content-type: application/openmetrics-text"), "{answer}");
+    let mut flows = 0.0;
+    for node in ["node1", "node2"] {
+        let figure = |name: &str, more: &str| -> Option<f64> {
+            let start = format!("lb_{name}{{service=\"csta\",backend=\"{node}\"{more}}} ");
+            answer.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok())
+        };
+        assert_eq!(figure("backend_state", ",state=\"up\""), Some(1.0), "{answer}");
+        assert_eq!(figure("backend_state", ",state=\"down\""), Some(0.0), "{answer}");
+        let its = balanced.counted(node, "active_flows")? as f64;
+        assert_eq!(figure("backend_flows", ""), Some(its), "{answer}");
+        flows += its;
+    }
+    assert!((flows - 20.0).abs() < 0.1, "{answer}");
+    assert!(ask("GET /")?.starts_with("HTTP/1.1 404 "));
+    assert!(ask("POST /metrics")?.starts_with("HTTP/1.1 405 "));
+    drop(held);
     Ok(())
 }

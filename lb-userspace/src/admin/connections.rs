@@ -16,10 +16,10 @@ use tokio::{
 
 /// Whether a connection's request is complete. Until then its place can be taken away.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Asked(Arc<AtomicBool>);
+pub(crate) struct Asked(Arc<AtomicBool>);
 
 impl Asked {
-    pub(super) fn set(&self) {
+    pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
@@ -30,20 +30,20 @@ impl Asked {
 
 /// The open connections, oldest first.
 #[derive(Debug)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     most: usize,
     open: VecDeque<(Asked, JoinHandle<()>)>,
 }
 
 impl Connections {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { most, open: VecDeque::with_capacity(most) }
     }
 
     /// Makes room for one more connection: where there is none, the oldest whose request is not
     /// complete is closed. So clients that connect and say nothing never keep out one that asks.
     /// `false` where every connection is being answered.
-    pub(super) fn make_room(&mut self) -> bool {
+    pub(crate) fn make_room(&mut self) -> bool {
         self.open.retain(|(_, task)| !task.is_finished());
         if self.open.len() < self.most {
             return true;
@@ -58,13 +58,13 @@ impl Connections {
         }
     }
 
-    pub(super) fn add(&mut self, asked: Asked, task: JoinHandle<()>) {
+    pub(crate) fn add(&mut self, asked: Asked, task: JoinHandle<()>) {
         self.open.push_back((asked, task));
     }
 
     /// Closes all: at once where the request is not complete, the others when they are answered or
     /// `grace` is over.
-    pub(super) async fn close(self, grace: Duration) {
+    pub(crate) async fn close(self, grace: Duration) {
         let end = Instant::now() + grace;
         for (asked, mut task) in self.open {
             if !asked.is_set() || timeout_at(end, &mut task).await.is_err() {

@@ -34,7 +34,9 @@ use serde::{Deserialize, Serialize};
 use crate::control::Order;
 
 pub use client::{Client, ClientError};
+pub(crate) use connections::{Asked, Connections};
 pub use filter::FlowFilter;
+pub(crate) use server::converse;
 pub use server::{Limits, Server};
 pub use socket::AdminError;
 

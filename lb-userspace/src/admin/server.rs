@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{UnixListener, UnixStream},
     time::{sleep, timeout},
 };
@@ -139,7 +140,10 @@ impl Server {
 }
 
 /// One request and its answer.
-async fn converse(stream: UnixStream, router: Router, limits: Limits, asked: Asked) {
+pub async fn converse<S>(stream: S, router: Router, limits: Limits, asked: Asked)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let Limits { request, connection, .. } = limits;
     let service = service_fn(move |request| {
         let (router, limits, asked) = (router.clone(), limits.clone(), asked.clone());

@@ -26,7 +26,7 @@ mod values;
 mod tests;
 
 use std::io::Read;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,6 +75,8 @@ pub struct Config {
     pub snat_ports: RangeInclusive<u16>,
     /// Absolute path of the admin socket, short enough for a `sockaddr_un` (unix(7)).
     pub admin_socket: PathBuf,
+    /// Where Prometheus asks for figures; nowhere where it is absent.
+    pub metrics_listen: Option<SocketAddr>,
     /// In the order of the file; at least one, names unique, VIP and port unique.
     pub services: Vec<Service>,
 }

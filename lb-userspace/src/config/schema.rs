@@ -1,7 +1,7 @@
 //! The format: which keys each table has, their types and defaults, and what this version does
 //! not offer.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use super::keys::{BACKEND, KEEPALIVE, ROOT, SERVICE};
 use super::reader::{Located, Nested, Read, TableReader};
 use super::report::{Refused, Report};
 use super::values::{
-    choice, duration, integer, interface, name, never, off, port, port_range, socket_path, switch,
+    choice, duration, integer, interface, listener, name, never, off, port, port_range,
+    socket_path, switch,
 };
 use super::{
     Close, DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PORT, DEFAULT_SNAT_PORTS,
@@ -33,6 +34,7 @@ pub(super) struct RawConfig {
     pub flow_capacity: Read<u32>,
     pub snat_ports: Read<RangeInclusive<u16>>,
     pub admin_socket: Read<PathBuf>,
+    pub metrics_listen: Result<Option<Located<SocketAddr>>, Refused>,
     pub services: Result<Vec<RawService>, Refused>,
 }
 
@@ -109,14 +111,22 @@ pub(super) fn read(document: &DeTable<'_>, report: &mut Report) -> RawConfig {
         table.or_default("admin_socket", PathBuf::from(DEFAULT_ADMIN_SOCKET), socket_path);
     table.check("persist", off("persist", "the datapath ends with the process"));
     table.check("pin_directory", never("pin_directory", "nothing is pinned"));
-    table.check("metrics_listen", never("metrics_listen", "the figures are in `lb show … --json`"));
+    let metrics_listen = table.optional("metrics_listen", listener);
     let services = table.tables("service", "[[service]]");
     table.finish();
 
     let services = services.map(|services| {
         services.into_iter().map(|service| read_service(service, report)).collect()
     });
-    RawConfig { interfaces, xdp_mode, flow_capacity, snat_ports, admin_socket, services }
+    RawConfig {
+        interfaces,
+        xdp_mode,
+        flow_capacity,
+        snat_ports,
+        admin_socket,
+        metrics_listen,
+        services,
+    }
 }
 
 fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {

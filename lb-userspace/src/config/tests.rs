@@ -65,6 +65,7 @@ fn example() -> Config {
         flow_capacity: 1_048_576,
         snat_ports: 1024..=65535,
         admin_socket: PathBuf::from("/run/lb/lb.sock"),
+        metrics_listen: None,
         services: vec![Service {
             name: "csta".to_owned(),
             vip: IpAddr::from([192, 0, 2, 100]),
@@ -115,6 +116,7 @@ xdp_mode = "native"
 flow_capacity = 16_777_216
 snat_ports = "20000-29999"
 admin_socket = "/tmp/other.sock"
+metrics_listen = "[::1]:9460"
 
 [[service]]
 name = "csta"
@@ -155,6 +157,7 @@ weight = 0
     assert_eq!(config.flow_capacity, 1 << 24);
     assert_eq!(config.snat_ports, 20_000..=29_999);
     assert_eq!(config.admin_socket, PathBuf::from("/tmp/other.sock"));
+    assert_eq!(config.metrics_listen, "[::1]:9460".parse().ok());
 
     let [csta, sip] = &config.services[..] else { panic!("two services: {config:?}") };
     assert_eq!((csta.name.as_str(), csta.port), ("csta", 5070));

@@ -181,6 +181,7 @@ fn build(raw: RawConfig) -> Result<Config, Refused> {
         flow_capacity: raw.flow_capacity?.value,
         snat_ports: raw.snat_ports?.value,
         admin_socket: raw.admin_socket?.value,
+        metrics_listen: raw.metrics_listen?.map(|listen| listen.value),
         services: raw.services?.into_iter().map(build_service).collect::<Result<_, _>>()?,
     })
 }

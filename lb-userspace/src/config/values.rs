@@ -2,6 +2,7 @@
 //!
 //! Every function judges a value by itself and says what is wrong with it and what to do.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -75,6 +76,18 @@ pub(super) fn interface(value: &DeValue<'_>) -> Result<String, String> {
 /// A TCP port that can be connected to.
 pub(super) fn port(value: &DeValue<'_>) -> Result<u16, String> {
     integer(1..=u16::MAX)(value)
+}
+
+/// An address and a port of this host to listen on.
+pub(super) fn listener(value: &DeValue<'_>) -> Result<SocketAddr, String> {
+    const EXAMPLE: &str = "\"127.0.0.1:9460\"";
+    let text = string(&format!("an address and a port in quotes, such as {EXAMPLE}"), value)?;
+    let shown = quote(text);
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok(address),
+        Ok(_) => Err(format!("{shown} has port 0: write one from 1 to 65535")),
+        Err(_) => Err(format!("{shown} is no address with a port: write for example {EXAMPLE}")),
+    }
 }
 
 /// A range of TCP ports, "LOW-HIGH", both included.

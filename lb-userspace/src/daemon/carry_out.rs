@@ -72,6 +72,7 @@ impl Daemon {
     /// The flows of some backends are gone.
     pub(super) fn removed(&mut self, done: Removed) {
         done.log();
+        self.done.reset_flows += done.told() as u64;
         match done.into_freed() {
             Ok(freed) => self.state.vacated(freed),
             Err(again) => {

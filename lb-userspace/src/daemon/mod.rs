@@ -29,6 +29,7 @@ use crate::{
     control::{Handle, Request},
     datapath::{self, Datapath, Mode, Resetter},
     keepalive::{self, Keepalives},
+    metrics,
     net::{self, Changes, Forwarding, Neighbours, VipAddresses, VlanOffload},
     report::InterfaceRow,
     state::State,
@@ -67,7 +68,16 @@ struct Daemon {
     doomed: Removal,
     removals: Removals,
     ticks: u64,
+    done: Done,
     sweep: Option<JoinHandle<Option<BTreeSet<IpAddr>>>>,
+}
+
+/// What has been done since the start, in numbers.
+#[derive(Debug, Default)]
+struct Done {
+    reset_flows: u64,
+    reloads: u64,
+    reloads_refused: u64,
 }
 
 /// Runs the balancer that the file describes, until SIGTERM or SIGINT.
@@ -78,12 +88,13 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let config = Config::load(config_path)?;
     let signals = Signals::catch().context("cannot catch signals")?;
     let server = admin::Server::bind(&config.admin_socket)?;
+    let figures = config.metrics_listen.map(metrics::Server::bind).transpose()?;
     let (handle, requests) = Handle::new();
     let (events_in, events) = mpsc::channel(1024);
 
     let mut daemon = Daemon::prepare(config_path, config, events_in).await?;
     let outcome = match daemon.start().await {
-        Ok(()) => daemon.serve(server, handle, requests, events, signals).await,
+        Ok(()) => daemon.serve((server, figures), handle, requests, events, signals).await,
         Err(error) => Err(error),
     };
     daemon.stop().await;
@@ -123,6 +134,7 @@ impl Daemon {
             doomed: Removal::default(),
             removals: Removals::new(Resetter::open()?),
             ticks: 0,
+            done: Done::default(),
             sweep: None,
         })
     }
@@ -158,12 +170,20 @@ impl Daemon {
 
     async fn serve(
         &mut self,
-        server: admin::Server,
+        (server, figures): (admin::Server, Option<metrics::Server>),
         handle: Handle,
         mut requests: mpsc::Receiver<Request>,
         mut events: mpsc::Receiver<keepalive::Event>,
         mut signals: Signals,
     ) -> anyhow::Result<()> {
+        let (stop_figures, figures_stopped) = oneshot::channel::<()>();
+        if let Some(figures) = figures {
+            info!("figures for Prometheus at http://{}/metrics", figures.address());
+            tokio::spawn(figures.serve(handle.clone(), async {
+                // A dropped sender stops it as well.
+                let _ = figures_stopped.await;
+            }));
+        }
         let (stop_server, stopped) = oneshot::channel::<()>();
         let mut server = tokio::spawn(server.serve(handle, async {
             // A dropped sender stops it as well.
@@ -204,7 +224,7 @@ impl Daemon {
                 _ = tick.tick() => self.tick().await,
             }
         }
-        drop(stop_server);
+        drop((stop_figures, stop_server));
         if serves {
             server.await.context("the admin socket's task ended")?.context("the admin socket")?;
         }

@@ -8,6 +8,15 @@ use crate::{config::Config, control::Refused};
 impl Daemon {
     /// Reads the config file again; where it is wrong, nothing changes.
     pub(super) async fn reload(&mut self) -> Result<String, Refused> {
+        let outcome = self.take_in_file().await;
+        match outcome {
+            Ok(_) => self.done.reloads += 1,
+            Err(_) => self.done.reloads_refused += 1,
+        }
+        outcome
+    }
+
+    async fn take_in_file(&mut self) -> Result<String, Refused> {
         let refuse = |why: String| Refused::Because(format!("nothing was changed: {why}"));
         let config = Config::load(&self.config_path).map_err(|error| refuse(error.to_string()))?;
         if let Some(key) = needs_restart(&self.config, &config) {
@@ -51,6 +60,7 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
         ("flow_capacity", old.flow_capacity != new.flow_capacity),
         ("snat_ports", old.snat_ports != new.snat_ports),
         ("admin_socket", old.admin_socket != new.admin_socket),
+        ("metrics_listen", old.metrics_listen != new.metrics_listen),
     ]
     .into_iter()
     .find_map(|(key, changed)| changed.then_some(key))

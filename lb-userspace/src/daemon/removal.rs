@@ -78,6 +78,11 @@ impl Removed {
         if self.outcome.is_ok() { Ok(self.removal.released) } else { Err(self.removal) }
     }
 
+    /// How many flows' ends were told.
+    pub(super) fn told(&self) -> usize {
+        self.told
+    }
+
     pub(super) fn log(&self) {
         if self.told > 0 {
             info!("reset {} on both sides", count(self.told, "flow"));

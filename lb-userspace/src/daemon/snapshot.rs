@@ -73,6 +73,9 @@ impl Daemon {
             bytes_in: sum(|service| service.bytes_in),
             bytes_out: sum(|service| service.bytes_out),
             dropped: dropped.values().sum::<u64>() + counts.handoffs_failed,
+            reset_flows: self.done.reset_flows,
+            reloads_done: self.done.reloads,
+            reloads_refused: self.done.reloads_refused,
         }
     }
 

@@ -195,6 +195,9 @@ pub fn snapshot() -> Snapshot {
             bytes_in: 8_000,
             bytes_out: 10_000_000,
             dropped: 12,
+            reset_flows: 150,
+            reloads_done: 2,
+            reloads_refused: 1,
         },
         services: vec![ServiceRow {
             service: "csta".to_owned(),

@@ -98,6 +98,9 @@ fn the_summary_is_a_list_of_facts() {
         bytes_in: 8_000,
         bytes_out: 10_000_000,
         dropped: 12,
+        reset_flows: 150,
+        reloads_done: 2,
+        reloads_refused: 1,
     });
     assert_eq!(
         facts,
