@@ -38,12 +38,14 @@ impl Daemon {
     /// Makes maps, keepalives and neighbours what the state says.
     pub(super) fn follow_state(&mut self) {
         let desired = self.state.desired();
-        match self.datapath.apply(&desired) {
-            Ok(()) => self.removals.start(std::mem::take(&mut self.doomed), self.datapath.flows()),
-            Err(error) => {
-                error!("{error}; trying again");
-                self.behind = true;
-            }
+        if let Err(error) = self.datapath.apply(&desired) {
+            error!("{error}; trying again");
+            self.behind = true;
+        }
+        self.removals.follow(&desired);
+        // Whatever else could not be written: from here on no new flow gets where old ones are removed.
+        if self.datapath.steers_by(&desired) {
+            self.removals.start(std::mem::take(&mut self.doomed), self.datapath.flows());
         }
         self.keepalives.reconcile(&self.state.targets());
         let backends: Vec<IpAddr> =

@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use log::{error, info, warn};
@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::count;
 use crate::{
     datapath::{DatapathError, FlowTable, Resetter},
+    desired::Desired,
     state::Effects,
 };
 
@@ -43,10 +44,15 @@ impl Removal {
         &self,
         flows: &FlowTable,
         resetter: &Resetter,
+        over: &Over,
     ) -> (usize, usize, Result<(), DatapathError>) {
         let (mut told, mut untold) = (0, 0);
         let outcome = flows.remove(
-            |flow| self.reset.contains_key(&flow.backend) || self.released.contains(&flow.backend),
+            |flow| {
+                let slot = flow.backend;
+                self.released.contains(&slot)
+                    || self.reset.contains_key(&slot) && over.contains(slot)
+            },
             |key, flow| {
                 let Some(backend) = self.reset.get(&flow.backend) else { return };
                 match resetter.reset(key, flow, *backend, flows.leaves_from(flow)) {
@@ -61,6 +67,23 @@ impl Removal {
             }
         }
         (told, untold, outcome)
+    }
+}
+
+/// The slots whose flows are over as things stand: a removal may take long, and a backend that came back
+/// meanwhile has new flows.
+#[derive(Clone, Default)]
+struct Over(Arc<RwLock<HashSet<u32>>>);
+
+impl Over {
+    fn contains(&self, slot: u32) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&slot)
+    }
+
+    fn set(&self, desired: &Desired) {
+        let over = desired.backends.iter().filter(|backend| backend.standing.is_over());
+        let over = over.map(|backend| backend.slot).collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = over;
     }
 }
 
@@ -99,12 +122,18 @@ impl Removed {
 /// The removals under way.
 pub(super) struct Removals {
     resetter: Arc<Resetter>,
+    over: Over,
     tasks: JoinSet<Removed>,
 }
 
 impl Removals {
     pub(super) fn new(resetter: Resetter) -> Self {
-        Self { resetter: Arc::new(resetter), tasks: JoinSet::new() }
+        Self { resetter: Arc::new(resetter), over: Over::default(), tasks: JoinSet::new() }
+    }
+
+    /// From now on flows are over as is desired.
+    pub(super) fn follow(&self, desired: &Desired) {
+        self.over.set(desired);
     }
 
     /// Begins one, if there is something to remove.
@@ -112,9 +141,9 @@ impl Removals {
         if removal.reset.is_empty() && removal.released.is_empty() {
             return;
         }
-        let resetter = Arc::clone(&self.resetter);
+        let (resetter, over) = (Arc::clone(&self.resetter), self.over.clone());
         self.tasks.spawn_blocking(move || {
-            let (told, untold, outcome) = removal.run(&flows, &resetter);
+            let (told, untold, outcome) = removal.run(&flows, &resetter, &over);
             Removed { removal, told, untold, outcome }
         });
     }

@@ -128,6 +128,16 @@ impl ConfigMaps {
         pairs
     }
 
+    /// Whether the backends' standings and the hash tables are written.
+    pub(super) fn steers_by(&self, desired: &Desired) -> bool {
+        let (backends, tables) = (&self.written.backends, &self.written.maglev);
+        desired.backends.iter().all(|wanted| {
+            backends.get(&wanted.slot).is_some_and(|its| its.standing == wanted.standing)
+        }) && desired.services.iter().all(|wanted| {
+            tables.get(&wanted.id).is_some_and(|(members, _)| *members == wanted.members)
+        })
+    }
+
     /// The slots of the backends whose connections are over.
     pub(super) fn over(&self) -> BTreeSet<u32> {
         let written = self.written.backends.iter();

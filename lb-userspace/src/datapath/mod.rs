@@ -156,6 +156,11 @@ impl Datapath {
         self.routes_changed().and(applied)
     }
 
+    /// Whether packets are sent to backends as is desired, even where the rest is not all written.
+    pub fn steers_by(&self, desired: &Desired) -> bool {
+        self.config.steers_by(desired)
+    }
+
     /// Tells the program which tags stand for which interface; those of before are forgotten.
     pub fn set_vlans(&mut self, vlans: &[Vlan]) -> Result<(), DatapathError> {
         self.vlans.apply(vlans)

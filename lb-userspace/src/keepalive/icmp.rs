@@ -1,6 +1,7 @@
 //! One ICMP keepalive: an echo request and its reply (RFC 792; RFC 4443, section 4).
 
 use std::{
+    fmt::Display,
     hash::{BuildHasher as _, RandomState},
     io,
     net::{IpAddr, SocketAddr},
@@ -31,12 +32,11 @@ const MESSAGE: usize = 16;
 /// Asks the host of `address` for an echo: the time that it took, or why there was none.
 pub async fn probe(address: IpAddr, settings: &Keepalive) -> Result<Duration, Failure> {
     let begun = Instant::now();
-    let refused = |error: io::Error| failure(&error);
-    let socket = open(address, settings.source_address).map_err(refused)?;
+    let socket = open(address, settings.source_address)?;
     let word = RandomState::new().hash_one(address).to_be_bytes();
     let request = message(ECHO_REQUEST[family(address)], address, word);
     match timeout(settings.timeout, exchange(&socket, &request, address, word)).await {
-        Ok(heard) => heard.map(|()| begun.elapsed()).map_err(refused),
+        Ok(heard) => heard.map(|()| begun.elapsed()).map_err(|error| failure(&error)),
         Err(_) => Err(Failure::Backend("icmp echo not answered in time".into())),
     }
 }
@@ -46,19 +46,22 @@ const fn family(address: IpAddr) -> usize {
 }
 
 /// A raw socket that hears nobody but `address`. To tokio it is one of UDP: connected datagrams, too.
-fn open(address: IpAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
+fn open(address: IpAddr, source: Option<IpAddr>) -> Result<UdpSocket, Failure> {
+    let local = |what: &str, error: &dyn Display| Failure::Local(format!("{what}: {error}").into());
     let (family, protocol) = match address {
         IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp),
         IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6),
     };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(family, SockType::Raw, flags, protocol)?;
+    let socket = socket(family, SockType::Raw, flags, protocol)
+        .map_err(|error| local("no raw socket", &error))?;
     let end = |address| SockaddrStorage::from(SocketAddr::new(address, 0));
     if let Some(source) = source {
-        bind(socket.as_raw_fd(), &end(source))?;
+        bind(socket.as_raw_fd(), &end(source))
+            .map_err(|error| local(&format!("cannot ask from {source}"), &error))?;
     }
-    connect(socket.as_raw_fd(), &end(address))?;
-    UdpSocket::from_std(socket.into())
+    connect(socket.as_raw_fd(), &end(address)).map_err(|error| failure(&error.into()))?;
+    UdpSocket::from_std(socket.into()).map_err(|error| local("no raw socket", &error))
 }
 
 async fn exchange(
@@ -109,10 +112,10 @@ fn failure(error: &io::Error) -> Failure {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EHOSTUNREACH) => Failure::Backend("no route to host".into()),
         Some(Errno::ENETUNREACH) => Failure::Backend("network unreachable".into()),
-        Some(Errno::EMFILE | Errno::ENFILE) => Failure::Local("too many open files".into()),
+        Some(Errno::EACCES | Errno::EPERM) => {
+            Failure::Backend("icmp echo forbidden by a local rule".into())
+        }
         Some(Errno::ENOBUFS | Errno::ENOMEM) => Failure::Local("out of memory".into()),
-        Some(Errno::EPERM) => Failure::Local("raw sockets are forbidden (CAP_NET_RAW)".into()),
-        Some(Errno::EADDRNOTAVAIL) => Failure::Local("the source address is not there".into()),
         _ => Failure::Backend(format!("icmp echo failed: {error}").into()),
     }
 }

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -32,18 +33,29 @@ pub(super) async fn connect(
     settings: &Keepalive,
     deadline: Instant,
 ) -> Result<TcpStream, Failure> {
-    let connection = async {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        if let Some(source) = settings.source_address {
-            socket.bind(SocketAddr::new(source, 0))?;
-        }
-        socket.connect(address).await
-    };
-    match timeout_at(deadline, connection).await {
+    let socket = socket(address, settings.source_address)?;
+    match timeout_at(deadline, socket.connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(failure(&error)),
         Err(_) => Err(Failure::Backend("tcp connect timed out".into())),
     }
+}
+
+/// A socket to connect to `address` from; what is wanting here is not the node's fault.
+fn socket(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpSocket, Failure> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(|error| match failure(&error) {
+        local @ Failure::Local(_) => local,
+        Failure::Backend(_) => Failure::Local(format!("no socket: {error}").into()),
+    })?;
+    if let Some(source) = source {
+        // Else bind would take a port from the checks of all nodes, and not only of this one.
+        setsockopt(&socket, IpBindAddressNoPort, &true)
+            .map_err(std::io::Error::from)
+            .and_then(|()| socket.bind(SocketAddr::new(source, 0)))
+            .map_err(|error| Failure::Local(format!("cannot ask from {source}: {error}").into()))?;
+    }
+    Ok(socket)
 }
 
 /// Closes a connection in the background.
@@ -85,14 +97,14 @@ fn failure(error: &io::Error) -> Failure {
         Some(libc::EACCES | libc::EPERM) => backend("tcp connect forbidden by a local rule"),
         Some(libc::EMFILE | libc::ENFILE) => local("too many open files"),
         Some(libc::ENOBUFS | libc::ENOMEM) => local("out of memory"),
-        Some(libc::EADDRNOTAVAIL | libc::EAGAIN) => local("no free port"),
+        Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE | libc::EAGAIN) => local("no free port"),
         _ => Failure::Backend(Cow::Owned(format!("tcp connect failed: {error}"))),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use tokio::net::TcpListener;
 
@@ -206,6 +218,15 @@ mod tests {
         assert_eq!(from.ip(), source);
         let heard = timeout(LIMIT, stream.read(&mut [0; 8])).await.unwrap();
         assert_eq!(heard.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_this_machine_does_not_have_is_not_the_nodes_fault() {
+        let (_listener, address) = listener(BOTH[0]).await;
+        let source_address = Some(IpAddr::from([192, 0, 2, 77]));
+        let failure = probe(address, &Keepalive { source_address, ..within(LIMIT) }).await;
+        let Err(Failure::Local(why)) = failure else { panic!("{failure:?}") };
+        assert!(why.starts_with("cannot ask from 192.0.2.77: "), "{why}");
     }
 
     #[test]

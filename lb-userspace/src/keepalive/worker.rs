@@ -149,7 +149,8 @@ impl Course {
                         return;
                     }
                     judge.reconfigure(&settings.borrow_and_update());
-                    due = due.min(Instant::now() + judge.pace());
+                    let pace = judge.pace().mul_f64(1.0 - self.part() / 2.0);
+                    due = due.min(Instant::now() + pace);
                 }
             }
         }

@@ -114,11 +114,30 @@ impl Backend {
             _ if !self.listed => "it left the config file".to_owned(),
             Wish::Drain { passed: true, .. } => "the drain's deadline has passed".to_owned(),
             Wish::Drain { deadline: Some(_), .. } => {
-                "drained by the operator, with a deadline".to_owned()
+                self.drained("drained by the operator, with a deadline")
             }
-            Wish::Drain { .. } => "drained by the operator".to_owned(),
+            Wish::Drain { .. } => self.drained("drained by the operator"),
             Wish::Active => self.health_reason.clone(),
         }
+    }
+
+    fn drained(&self, by: &str) -> String {
+        if self.has_failed() { format!("{by}; {}", self.health_reason) } else { by.to_owned() }
+    }
+
+    /// Whether its keepalive has found it down.
+    fn has_failed(&self) -> bool {
+        self.decided && !self.up
+    }
+
+    /// Whether it is asked, to take new flows if it answers.
+    pub(super) fn is_asked(&self) -> bool {
+        self.listed && self.wish == Wish::Active
+    }
+
+    /// Whether its keepalive has not found anything so far.
+    pub(super) fn is_undecided(&self) -> bool {
+        !self.decided
     }
 
     /// Whether it takes new flows.
@@ -128,17 +147,22 @@ impl Backend {
 
     /// Whether its flows are over; `resets`: also by its failure.
     pub(super) fn is_over(&self, resets: bool) -> bool {
-        let failed = resets && self.decided && !self.up;
         match self.wish {
             Wish::Suspend | Wish::Drain { passed: true, .. } => true,
-            Wish::Drain { .. } | Wish::Active => failed,
+            Wish::Drain { .. } | Wish::Active => resets && self.has_failed(),
         }
     }
 
-    /// What the log has to tell when it changes: a first "down" is news, too.
+    /// What the log has to tell when it changes: a first "down" is news, too, and so is the failure of a
+    /// node that drains.
     pub(super) fn told(&self) -> (Status, bool) {
         let status = self.status();
-        (status, self.decided && matches!(status, Status::Up | Status::Down))
+        let news = match status {
+            Status::Up | Status::Down => self.decided,
+            Status::Draining => self.listed && self.has_failed(),
+            Status::Suspended => false,
+        };
+        (status, news)
     }
 
     /// Notes what its keepalive decided.

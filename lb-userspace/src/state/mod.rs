@@ -4,6 +4,7 @@
 mod addresses;
 mod backend;
 mod reload;
+mod service;
 #[cfg(test)]
 mod tests;
 
@@ -11,13 +12,13 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
     net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use lb_common::Standing;
 
 use crate::{
-    config::{Forwarding, Keepalive, MAX_WEIGHT, WhenUnavailable},
+    config::MAX_WEIGHT,
     control::{BackendName, Order, Refused},
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
     keepalive::{Change, Event, Target},
@@ -25,6 +26,8 @@ use crate::{
 
 pub use backend::{Backend, Status};
 pub use reload::ReloadRefused;
+pub use service::Service;
+use service::Settling;
 
 /// Everything that is known of services and backends.
 #[derive(Debug, Clone, Default)]
@@ -34,47 +37,6 @@ pub struct State {
     leaving: BTreeSet<u32>,
     /// Addresses that old flows alone may be translated to, and how many looks in a row found none.
     retired: BTreeMap<IpAddr, u32>,
-}
-
-/// A service.
-#[derive(Debug, Clone)]
-pub struct Service {
-    /// Its number, from 1; the datapath's name for it.
-    pub id: u32,
-    /// Its name.
-    pub name: String,
-    /// Where clients connect to: its identity.
-    pub vip: SocketAddr,
-    /// What happens to the addresses of its packets.
-    pub forwarding: Forwarding,
-    /// Whether connections that its backends open leave from the VIP.
-    pub outbound_nat: bool,
-    /// Whether the flows of a backend that goes down are reset.
-    pub reset_on_failure: bool,
-    /// What clients are told while no backend takes new flows.
-    pub when_unavailable: WhenUnavailable,
-    /// How its backends are checked.
-    pub keepalive: Keepalive,
-    /// Its backends, those that drain after they left the file included.
-    pub backends: Vec<Backend>,
-    settling: Settling,
-}
-
-/// A new service chooses no backend before its nodes had the time to answer once: the first to
-/// answer would get the connections that another one has from an earlier life of the balancer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Settling {
-    Until(Instant),
-    Done,
-}
-
-/// How long a first keepalive may take to begin and to be heard of, beside its own timeout.
-const SETTLE: Duration = Duration::from_millis(500);
-
-impl Settling {
-    fn from(keepalive: &Keepalive, now: Instant) -> Self {
-        Self::Until(now + keepalive.timeout + SETTLE)
-    }
 }
 
 /// What has to be done beside writing the maps.
@@ -128,11 +90,10 @@ impl State {
     /// Takes in a keepalive's decision. One about a backend that is gone means nothing.
     pub fn keepalive(&mut self, event: &Event, now: Instant) -> Effects {
         let mut effects = Effects::default();
+        let before = self.over();
         let service = self.services.iter_mut().find(|service| service.vip == event.vip);
         let Some(service) = service else { return effects };
-        let resets = service.reset_on_failure && event.change == Change::Down;
         if let Some(change) = service.change(event.address) {
-            effects.reset.extend(resets.then(|| change.backend.doomed()));
             change.make(&mut effects, now, |backend| {
                 backend.hear(event.change == Change::Up, &event.reason);
             });
@@ -140,6 +101,7 @@ impl State {
         if service.backends.iter().all(|backend| backend.up || !backend.listed) {
             effects.settled |= service.settle();
         }
+        self.reset_over(&before, &mut effects);
         effects
     }
 
@@ -153,6 +115,7 @@ impl State {
         order: &Order,
         now: Instant,
     ) -> Result<Effects, Refused> {
+        let before = self.over();
         let service =
             self.services.iter_mut().find(|service| service.name == name.service).ok_or_else(
                 || Refused::Because(format!("there is no service \"{}\"", name.service)),
@@ -168,14 +131,7 @@ impl State {
         let mut effects = Effects::default();
         let change = service.change(address).expect("its address was just found");
         change.make(&mut effects, now, |backend| backend.obey(order, now));
-        if *order == Order::Suspend {
-            effects.reset.extend(
-                service
-                    .backends
-                    .iter()
-                    .find_map(|backend| (backend.address == address).then(|| backend.doomed())),
-            );
-        }
+        self.reset_over(&before, &mut effects);
         Ok(effects)
     }
 
@@ -183,13 +139,13 @@ impl State {
     /// have no flows. `active` says how many proven flows a slot has.
     pub fn tick(&mut self, now: Instant, active: impl Fn(u32) -> u64) -> Effects {
         let mut effects = Effects::default();
+        let before = self.over();
         for service in &mut self.services {
             if matches!(service.settling, Settling::Until(end) if now >= end) {
                 effects.settled |= service.settle();
             }
             for backend in &mut service.backends {
                 if backend.deadline_passes(now) {
-                    effects.reset.push(backend.doomed());
                     effects.transitions.push(backend.transition(&service.name));
                 }
             }
@@ -202,7 +158,26 @@ impl State {
             });
         }
         self.leaving.extend(&effects.released);
+        self.reset_over(&before, &mut effects);
         effects
+    }
+
+    /// The slots of the backends whose flows are over.
+    fn over(&self) -> BTreeSet<u32> {
+        self.all_over().map(|backend| backend.slot).collect()
+    }
+
+    fn all_over(&self) -> impl Iterator<Item = &Backend> {
+        self.services.iter().flat_map(|service| {
+            let resets = service.reset_on_failure;
+            service.backends.iter().filter(move |backend| backend.is_over(resets))
+        })
+    }
+
+    /// Whatever ended the flows of a backend: they are to be reset that were not over before.
+    fn reset_over(&self, before: &BTreeSet<u32>, effects: &mut Effects) {
+        let anew = self.all_over().filter(|backend| !before.contains(&backend.slot));
+        effects.reset.extend(anew.map(Backend::doomed));
     }
 
     /// The keepalives begin: from now on new services wait for their nodes' first answers.
@@ -269,57 +244,6 @@ impl State {
             })
         });
         targets.collect()
-    }
-}
-
-impl Service {
-    /// Whether new flows may be given to a backend of it.
-    pub fn offers(&self, backend: &Backend) -> bool {
-        self.settling == Settling::Done && backend.is_available()
-    }
-
-    /// The backends that take its new flows: those that are for times when no others do, only then.
-    pub fn members(&self) -> impl Iterator<Item = &Backend> {
-        let offered = || self.backends.iter().filter(|backend| self.offers(backend));
-        let backups_alone = offered().all(|backend| backend.backup);
-        offered().filter(move |backend| backups_alone || !backend.backup)
-    }
-
-    /// Whether clients are refused while nobody takes new flows. Before its nodes have had the time to
-    /// answer they had better try again.
-    fn refuses(&self) -> bool {
-        self.settling == Settling::Done && self.when_unavailable == WhenUnavailable::Reset
-    }
-
-    /// Whether this is when it begins to choose backends.
-    fn settle(&mut self) -> bool {
-        std::mem::replace(&mut self.settling, Settling::Done) != Settling::Done
-    }
-
-    /// The backend that an operator means: the one in the file where two have the name.
-    fn address_of(&self, name: &BackendName, order: &Order) -> Result<SocketAddr, Refused> {
-        let named = |listed| {
-            self.backends
-                .iter()
-                .find(|backend| backend.name == name.backend && backend.listed == listed)
-        };
-        match (named(true), named(false), order) {
-            (Some(backend), _, _) => Ok(backend.address),
-            (None, Some(backend), Order::Drain { .. } | Order::Suspend) => Ok(backend.address),
-            (None, Some(_), _) => Err(Refused::Because(format!(
-                "{name} has left the config file and drains; put it back and reload, \
-                 or suspend it to be rid of its flows"
-            ))),
-            (None, None, _) => Err(Refused::Because(format!(
-                "service \"{}\" has no backend \"{}\"",
-                name.service, name.backend
-            ))),
-        }
-    }
-
-    fn change(&mut self, address: SocketAddr) -> Option<BackendChange<'_>> {
-        let backend = self.backends.iter_mut().find(|backend| backend.address == address)?;
-        Some(BackendChange { service: &self.name, backend })
     }
 }
 

@@ -65,6 +65,7 @@ impl State {
     pub fn reload(&mut self, config: &Config, now: Instant) -> Result<Effects, ReloadRefused> {
         let mut next = self.clone();
         let mut effects = Effects::default();
+        let before = self.over();
         next.end_services(config, &mut effects);
         for service in &config.services {
             next.take_service(service, &mut effects, now)?;
@@ -79,6 +80,7 @@ impl State {
         };
         next.services.sort_by_key(place);
         next.leaving.extend(&effects.released);
+        next.reset_over(&before, &mut effects);
         *self = next;
         Ok(effects)
     }

@@ -29,7 +29,7 @@ pub use held::{Break, BreakKind, HeldConnections, HeldPlan, HeldReport, Move};
 pub use open_many::{OpenMany, OpenManyPlan, OpenManyReport, sources};
 pub use server::{Server, ServerReport};
 pub use short::{ShortPlan, ShortReport, short_connections};
-pub use sip_node::SipNode;
+pub use sip_node::{Seen, SipNode};
 
 /// Runs `work` to its end on the calling thread alone, so that its sockets belong to the
 /// namespace of this thread.

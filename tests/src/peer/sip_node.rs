@@ -1,9 +1,10 @@
 //! A node that speaks SIP, as far as keepalives ask.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, bail};
@@ -17,10 +18,22 @@ use crate::netns::Netns;
 /// Not a status of SIP: it says nothing.
 const MUTE: u16 = 0;
 
+/// What a node has seen of who asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// From where.
+    pub clients: BTreeSet<IpAddr>,
+    /// Connections that they closed by FIN.
+    pub closed: u64,
+    /// Connections that they reset.
+    pub reset: u64,
+}
+
 /// Answers every request with one status, or takes connections and says nothing. Dropped, it ends.
 #[derive(Debug)]
 pub struct SipNode {
     status: Arc<AtomicU16>,
+    seen: Arc<Mutex<Seen>>,
     end: Sender<()>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -33,17 +46,18 @@ impl SipNode {
     pub fn start(netns: &Netns, address: impl Into<IpAddr>, port: u16) -> Result<Self> {
         let address = SocketAddr::new(address.into(), port);
         let status = Arc::new(AtomicU16::new(200));
+        let seen = Arc::default();
         let (listens, listening) = mpsc::channel();
         let (end, ended) = mpsc::channel();
         let thread = apart::spawn(netns, "sip node", {
-            let status = Arc::clone(&status);
+            let (status, seen) = (Arc::clone(&status), Arc::clone(&seen));
             move || async move {
                 let socket = socket_for(address)?;
                 socket.set_reuseaddr(true)?;
                 socket.bind(address).context("cannot bind")?;
                 let listener = socket.listen(1024).context("cannot listen")?;
                 listens.send(()).ok();
-                serve(listener, ended, status).await;
+                serve(listener, ended, status, seen).await;
                 Ok(())
             }
         })?;
@@ -53,7 +67,12 @@ impl SipNode {
                 Ok(Ok(())) | Err(_) => bail!("the node's thread ended"),
             };
         }
-        Ok(Self { status, end, thread: Some(thread) })
+        Ok(Self { status, seen, end, thread: Some(thread) })
+    }
+
+    /// What it has seen so far.
+    pub fn seen(&self) -> Seen {
+        lock(&self.seen).clone()
     }
 
     /// Answers with this status from now on.
@@ -78,7 +97,16 @@ impl Drop for SipNode {
     }
 }
 
-async fn serve(listener: TcpListener, ended: Receiver<()>, status: Arc<AtomicU16>) {
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(
+    listener: TcpListener,
+    ended: Receiver<()>,
+    status: Arc<AtomicU16>,
+    seen: Arc<Mutex<Seen>>,
+) {
     let mut connections = JoinSet::new();
     let end = apart::next_order(&ended);
     tokio::pin!(end);
@@ -87,8 +115,15 @@ async fn serve(listener: TcpListener, ended: Receiver<()>, status: Arc<AtomicU16
             _ = &mut end => return,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(answer(stream, Arc::clone(&status)));
+                Ok((stream, client)) => {
+                    lock(&seen).clients.insert(client.ip());
+                    let (status, seen) = (Arc::clone(&status), Arc::clone(&seen));
+                    connections.spawn(async move {
+                        match answer(stream, status).await {
+                            Ok(()) => lock(&seen).closed += 1,
+                            Err(_) => lock(&seen).reset += 1,
+                        }
+                    });
                 }
                 Err(_) => tokio::task::yield_now().await,
             },
