@@ -49,11 +49,23 @@ impl<A: Address> FlowKey<A> {
         FlowKey::tcp(self.client.to_ip(), self.client_port, self.vip.to_ip(), self.vip_port)
     }
 
+    /// Both ports.
+    pub const ALL_PORTS: u32 = u32::MAX;
+    /// The VIP's port alone: all connections of one client address to one service are alike.
+    pub const VIPS_PORT: u32 = 0xffff;
+
     /// The hash that chooses a Maglev entry: the same for the same connection on every balancer.
     ///
     /// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) over addresses and ports.
     #[inline(always)]
     pub fn hash(&self) -> u32 {
+        self.hash_by(Self::ALL_PORTS)
+    }
+
+    /// The same over those bits of the ports that are in a mask: [`FlowKey::ALL_PORTS`] or
+    /// [`FlowKey::VIPS_PORT`].
+    #[inline(always)]
+    pub fn hash_by(&self, mask: u32) -> u32 {
         let [first, second, third] = self.client.words(self.vip);
         let mut z = mix(first);
         if size_of::<A>() > 4 {
@@ -61,7 +73,7 @@ impl<A: Address> FlowKey<A> {
         }
         let ports = (self.client_port.to_be_word().to_le() as u64) << 16
             | self.vip_port.to_be_word().to_le() as u64;
-        (mix(z.wrapping_add(ports)) >> 32) as u32
+        (mix(z.wrapping_add(ports & mask as u64)) >> 32) as u32
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Service {
     pub id: u32,
     /// Not 0: while no backend takes new connections, clients are told so by RST.
     pub refuses: u32,
+    /// By which ports backends are chosen: the mask of [`crate::FlowKey::hash_by`].
+    pub ports: u32,
 }
 
 /// Which connections a backend has, in one word of the map.

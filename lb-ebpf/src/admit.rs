@@ -36,7 +36,7 @@ pub fn connection<F: Family>(
 fn balance<F: Family>(
     key: &FlowKey<F::Address>,
     segment: &Segment,
-    Service { id: service, refuses }: Service,
+    Service { id: service, refuses, ports }: Service,
 ) -> Result<Flow, Outcome> {
     if segment.absurd() {
         return Err(Outcome::BadFlags);
@@ -49,7 +49,7 @@ fn balance<F: Family>(
     if role.is_some_and(|role| role.ours != 0) {
         return Err(Outcome::SpoofedSource);
     }
-    let hash = key.hash();
+    let hash = key.hash_by(ports);
     let entry = hash % MAGLEV_SIZE;
     let word = entry / MaglevWord::ENTRIES;
     let bits = *maps::MAGLEV.get_value(service, &word).ok_or(Outcome::Inconsistent)?;

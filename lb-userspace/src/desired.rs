@@ -29,6 +29,8 @@ pub struct DesiredService {
     pub outbound_nat: bool,
     /// Whether clients are told by RST while there are no members.
     pub refuses: bool,
+    /// Whether all connections of one client address choose one backend.
+    pub by_address: bool,
 }
 
 /// A backend's part in its service's hash table.

@@ -82,6 +82,9 @@ pub struct ServiceRow {
     /// Whether connections that its backends open leave from the VIP.
     #[serde(default)]
     pub outbound_nat: bool,
+    /// `connection`, or `client-address` where all connections of one choose one backend.
+    #[serde(default)]
+    pub affinity: String,
     /// `up` while a backend takes new connections, else `down`.
     pub state: String,
     /// How many backends it has.

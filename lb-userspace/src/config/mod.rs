@@ -106,6 +106,8 @@ pub struct Service {
     /// Whether connections that its backends open leave from the VIP. The services of one backend
     /// for which this is so have one VIP.
     pub outbound_nat: bool,
+    /// Which connections choose one backend together.
+    pub affinity: Affinity,
     /// Whether the flows of a backend that goes down are reset on both sides.
     pub reset_on_failure: bool,
     /// What clients are told while no backend takes new connections.
@@ -114,6 +116,25 @@ pub struct Service {
     pub keepalive: Keepalive,
     /// In the order of the file; at least one, names unique, address and port unique.
     pub backends: Vec<Backend>,
+}
+
+/// Which connections choose one backend together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Affinity {
+    /// Each for itself.
+    Connection,
+    /// All of one client address.
+    ClientAddress,
+}
+
+impl Affinity {
+    /// The word for it in the config file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::ClientAddress => "client-address",
+        }
+    }
 }
 
 /// What becomes of new connections while no backend takes any.

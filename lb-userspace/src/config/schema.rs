@@ -17,7 +17,7 @@ use super::values::{
     socket_path, switch,
 };
 use super::{
-    Close, DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PORT, DEFAULT_SNAT_PORTS,
+    Affinity, Close, DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PORT, DEFAULT_SNAT_PORTS,
     DEFAULT_WEIGHT, Keepalive, KeepaliveKind, MAX_WEIGHT, WhenUnavailable, XdpMode,
 };
 
@@ -48,6 +48,7 @@ pub(super) struct RawService {
     pub forwarding: Read<ForwardingWord>,
     pub snat_addresses: Read<Vec<Located<IpAddr>>>,
     pub outbound_nat: Read<bool>,
+    pub affinity: Read<Affinity>,
     pub reset_on_failure: Read<bool>,
     pub when_unavailable: Read<WhenUnavailable>,
     pub keepalive: Result<RawKeepalive, Refused>,
@@ -141,6 +142,9 @@ fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
         table.or_default("forwarding", ForwardingWord::Nat, choice("forwarding", &forwardings));
     let snat_addresses = table.list("snat_addresses", "[\"192.0.2.10\"]", address);
     let outbound_nat = table.or_default("outbound_nat", false, switch);
+    let words =
+        [("connection", Ok(Affinity::Connection)), ("client-address", Ok(Affinity::ClientAddress))];
+    let affinity = table.or_default("affinity", Affinity::Connection, choice("affinity", &words));
     let reset_on_failure = table.or_default("reset_on_failure", true, switch);
     let words = [("reset", Ok(WhenUnavailable::Reset)), ("drop", Ok(WhenUnavailable::Drop))];
     let when_unavailable = table.or_default(
@@ -166,6 +170,7 @@ fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
         forwarding,
         snat_addresses,
         outbound_nat,
+        affinity,
         reset_on_failure,
         when_unavailable,
         keepalive,
@@ -180,11 +185,6 @@ fn read_choices_of_later_versions(table: &mut TableReader<'_, '_>) {
     table.check(
         "balance",
         choice("balance", &[("consistent-hash", Ok(())), ("least-connections", Err(instead))]),
-    );
-    let instead = "each connection is balanced by itself";
-    table.check(
-        "affinity",
-        choice("affinity", &[("connection", Ok(())), ("client-address", Err(instead))]),
     );
     let instead = "new connections are not limited";
     table.check("max_new_per_second", never("max_new_per_second", instead));

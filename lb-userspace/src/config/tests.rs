@@ -72,6 +72,7 @@ fn example() -> Config {
             port: 5060,
             forwarding: Forwarding::Nat,
             outbound_nat: false,
+            affinity: Affinity::Connection,
             reset_on_failure: true,
             when_unavailable: WhenUnavailable::Reset,
             keepalive: Keepalive {
@@ -122,6 +123,7 @@ metrics_listen = "[::1]:9460"
 name = "csta"
 vip = "192.0.2.100"
 port = 5070
+affinity = "client-address"
 reset_on_failure = false
 when_unavailable = "drop"
 keepalive = { type = "none", interval = "500ms" }
@@ -163,6 +165,7 @@ weight = 0
     assert_eq!((csta.name.as_str(), csta.port), ("csta", 5070));
     assert_eq!(csta.keepalive.kind, KeepaliveKind::None);
     assert_eq!(csta.keepalive.interval, Duration::from_millis(500));
+    assert_eq!(csta.affinity, Affinity::ClientAddress);
     assert_eq!((csta.reset_on_failure, csta.when_unavailable), (false, WhenUnavailable::Drop));
     let backends: Vec<_> = csta.backends.iter().map(|b| (b.port, b.weight, b.backup)).collect();
     assert_eq!(backends, [(5070, 0, false), (1, 65535, true)]);

@@ -199,6 +199,7 @@ fn build_service(raw: RawService) -> Result<Service, Refused> {
             }
         },
         outbound_nat: raw.outbound_nat?.value,
+        affinity: raw.affinity?.value,
         reset_on_failure: raw.reset_on_failure?.value,
         when_unavailable: raw.when_unavailable?.value,
         keepalive: keepalive::build(raw.keepalive?)?,

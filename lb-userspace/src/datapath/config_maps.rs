@@ -11,8 +11,8 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, IterableMap as _, MapData, xdp::DevMapHash},
 };
 use lb_common::{
-    Backend, Endpoint, MAGLEV_SIZE, MAGLEV_WORDS, MaglevWord, NO_BACKEND, Port, PortRoles,
-    ROLES_MAP, Roles, Service,
+    Backend, Endpoint, FlowKey, Ip, MAGLEV_SIZE, MAGLEV_WORDS, MaglevWord, NO_BACKEND, Port,
+    PortRoles, ROLES_MAP, Roles, Service,
 };
 
 use super::{
@@ -40,6 +40,8 @@ const ONE_BUFFER: &str = "ONE_BUFFER";
 /// Of kernel 5.10: inner maps may differ in size.
 const BPF_F_INNER_MAP: u32 = 0x1000;
 
+/// Of either family.
+type Key = FlowKey<Ip>;
 type MaglevTable = Array<MapData, MaglevWord>;
 
 /// The configuration maps, and what was last written to each.
@@ -227,7 +229,11 @@ impl ConfigMaps {
     ) -> Result<(), DatapathError> {
         let written = &mut self.written.services;
         for service in &desired.services {
-            let value = Service { id: service.id, refuses: service.refuses.into() };
+            let value = Service {
+                id: service.id,
+                refuses: service.refuses.into(),
+                ports: if service.by_address { Key::VIPS_PORT } else { Key::ALL_PORTS },
+            };
             let before = written.get(&service.vip);
             if before == Some(&value) {
                 continue;

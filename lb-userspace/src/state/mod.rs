@@ -18,7 +18,7 @@ use std::{
 use lb_common::Standing;
 
 use crate::{
-    config::MAX_WEIGHT,
+    config::{Affinity, MAX_WEIGHT},
     control::{BackendName, Order, Refused},
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
     keepalive::{Change, Event, Target},
@@ -212,6 +212,7 @@ impl State {
             snat: service.forwarding.snat_addresses().to_vec(),
             outbound_nat: service.outbound_nat,
             refuses: service.refuses(),
+            by_address: service.affinity == Affinity::ClientAddress,
         });
         let backends = self.services.iter().flat_map(|service| {
             let members: HashSet<u32> = service.members().map(|member| member.slot).collect();

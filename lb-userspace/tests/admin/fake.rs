@@ -207,6 +207,7 @@ pub fn snapshot() -> Snapshot {
             forwarding: "nat".to_owned(),
             snat_addresses: Vec::new(),
             outbound_nat: false,
+            affinity: String::from("connection"),
             state: "up".to_owned(),
             backends: 2,
             backends_available: 1,

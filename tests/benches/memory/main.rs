@@ -78,6 +78,7 @@ fn maps() -> Result<Vec<(String, u64)>> {
             snat: Vec::new(),
             outbound_nat: false,
             refuses: false,
+            by_address: false,
         }],
         backends: vec![DesiredBackend {
             slot: 0,

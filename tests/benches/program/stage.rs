@@ -161,6 +161,7 @@ fn desired(plan: &StagePlan, lab: &LabPlan) -> Desired {
             snat: snat.clone(),
             outbound_nat: false,
             refuses: false,
+            by_address: false,
         });
         desired.backends.extend(slots.map(|slot| DesiredBackend {
             slot,

@@ -1,14 +1,15 @@
 //! Which backend a connection gets, and keeps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use lb_common::Outcome;
 use lb_tests::packet::{Flags, Frame};
 use lb_userspace::desired::Desired;
 
 use crate::rig::{
-    CLIENT, Dialogue, Rig, SERVICE, Service, Setup, Side, VIP, backend, desired, octets, rig,
-    socket,
+    CLIENT, CLIENT6, Dialogue, Rig, SERVICE, Service, Setup, Side, VIP, VIP6, backend, desired,
+    octets, rig, socket, two_backends, two_backends6,
 };
 
 fn service(backends: &[(u32, std::net::SocketAddr, u32)]) -> Desired {
@@ -194,4 +195,29 @@ fn absurd_flags_are_dropped_under_that_name() {
         // Congestion notification is no absurdity (RFC 3168).
         rig.forwards(&Dialogue::default().client_sends(Flags(0xc2), b""));
     });
+}
+
+#[test]
+fn where_that_is_wanted_all_connections_of_a_client_address_have_one_backend() {
+    for desired in [two_backends(), two_backends6()] {
+        let mut desired = desired;
+        desired.services[0].by_address = true;
+        let (vip, client) =
+            if desired.services[0].vip.is_ipv4() { (VIP, CLIENT) } else { (VIP6, CLIENT6) };
+        rig(Setup { desired, ..Setup::default() }, |rig| {
+            let mut chosen = HashSet::new();
+            for host in 1..=40u8 {
+                let ip: IpAddr = match client.ip() {
+                    IpAddr::V4(_) => [198, 51, 100, host].into(),
+                    IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) + u128::from(host)).into(),
+                };
+                let slots: HashSet<u32> = (20_000..20_020)
+                    .map(|port| Dialogue::new(SocketAddr::new(ip, port), vip).ask(rig))
+                    .collect();
+                assert_eq!(slots.len(), 1, "{ip} goes to {slots:?}");
+                chosen.extend(slots);
+            }
+            assert_eq!(chosen.len(), 2, "different clients go to different ones");
+        });
+    }
 }

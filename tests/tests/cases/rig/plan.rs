@@ -152,6 +152,7 @@ pub fn desired(ways: &[Way]) -> Desired {
             snat,
             outbound_nat: way.mode == Mode::Outbound,
             refuses: false,
+            by_address: false,
         });
         desired.backends.push(DesiredBackend {
             slot: id,

@@ -92,6 +92,7 @@ pub fn desired(services: &[Service<'_>]) -> Desired {
             snat: Vec::new(),
             outbound_nat: false,
             refuses: false,
+            by_address: false,
         });
         desired.backends.extend(backends.iter().map(|&(slot, address, weight)| DesiredBackend {
             slot,
