@@ -1,12 +1,15 @@
 //! The way from the admin socket to the daemon: requests in, snapshots out.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::report::{FlowRow, Snapshot};
+use crate::{
+    plan::Plan,
+    report::{FlowRow, Snapshot},
+};
 
 /// A backend of a service, written `SERVICE/BACKEND`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,6 +85,8 @@ pub enum Request {
     Order(BackendName, Order, oneshot::Sender<Result<String, Refused>>),
     /// Read the config file again.
     Reload(oneshot::Sender<Result<String, Refused>>),
+    /// Say what it would change to take in this file.
+    Plan(PathBuf, oneshot::Sender<Result<Plan, Refused>>),
 }
 
 /// Sends requests to the daemon.
@@ -113,6 +118,11 @@ impl Handle {
     /// Reads the config file again.
     pub async fn reload(&self) -> Result<String, Refused> {
         self.ask(Request::Reload).await?
+    }
+
+    /// Says what it would change to take in the file at this absolute path.
+    pub async fn plan(&self, file: PathBuf) -> Result<Plan, Refused> {
+        self.ask(|answer| Request::Plan(file, answer)).await?
     }
 
     async fn ask<T>(

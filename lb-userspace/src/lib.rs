@@ -14,6 +14,7 @@ pub mod keepalive;
 pub mod maglev;
 pub mod metrics;
 pub mod net;
+pub mod plan;
 pub mod report;
 pub mod state;
 pub mod translations;

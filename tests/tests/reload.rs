@@ -220,3 +220,46 @@ fn a_service_comes_and_ends_by_reload() -> Result<()> {
     assert_undisturbed(&report, 100);
     Ok(())
 }
+
+#[test]
+fn a_plan_says_what_the_reload_then_does_and_changes_nothing() -> Result<()> {
+    let balanced = Balanced::start()?;
+    let held = balanced.hold_idle(40)?;
+    let before = balanced.daemon.show("backends")?;
+    let next = balanced.config.clone().without("node2").weight("node1", 3);
+    let file = balanced.daemon.config().with_file_name("next.toml");
+    std::fs::write(&file, next.render(&balanced.daemon.socket()))?;
+    let file = file.display().to_string();
+
+    println!("{}", balanced.daemon.lb_ok(&["plan", &file])?);
+    let plan: serde_json::Value =
+        serde_json::from_str(&balanced.daemon.lb_ok(&["plan", &file, "--json"])?)?;
+    assert_eq!(plan["needs_restart"], serde_json::Value::Null, "{plan}");
+    let service = &plan["services"][0];
+    assert_eq!((&service["change"], &service["kept_flows"]), (&"changed".into(), &40.into()));
+    let share = |row: &serde_json::Value, key: &str| row[key].as_f64().unwrap_or(f64::NAN);
+    let of_node2 = share(&before[1], "share_percent");
+    assert!((share(service, "moves_percent") - of_node2).abs() < 0.01, "{plan}");
+    let changes: Vec<_> = [0, 1].map(|i| plan["backends"][i]["change"].clone()).into();
+    assert_eq!(changes, ["changed", "leaves"], "{plan}");
+    let after = balanced.daemon.show("backends")?;
+    for row in [0, 1] {
+        for key in ["state", "weight", "share_percent", "active_flows"] {
+            assert_eq!(after[row][key], before[row][key], "a plan changes nothing");
+        }
+    }
+
+    balanced.daemon.reload(&next)?;
+    let done = balanced.daemon.show("backends")?;
+    for row in [0, 1] {
+        let planned = share(&plan["backends"][row], "share_percent");
+        assert!((share(&done[row], "share_percent") - planned).abs() < 0.01, "{done}");
+    }
+    assert_eq!(balanced.daemon.lb_ok(&["plan", &file])?, "nothing would change\n");
+    let other = next.global("flow_capacity", "2048");
+    std::fs::write(&file, other.render(&balanced.daemon.socket()))?;
+    assert!(balanced.daemon.lb_ok(&["plan", &file])?.contains("`flow_capacity` needs a restart"));
+    let report = held.stop();
+    assert!(report.breaks.is_empty(), "{report}");
+    Ok(())
+}

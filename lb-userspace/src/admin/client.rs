@@ -22,7 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Done, Failure, FlowFilter, OrderBody};
+use super::{Done, Failure, FlowFilter, OrderBody, PlanBody};
 use crate::control::{BackendName, Order};
 
 /// How long the daemon may take to begin its answer, and then for each piece of it.
@@ -125,6 +125,15 @@ impl Client {
     /// Where the daemon cannot be asked, or refuses.
     pub async fn reload(&self) -> Result<String, ClientError> {
         self.do_it("/v1/reload", &()).await
+    }
+
+    /// The JSON text of what a reload of the file at this absolute path would change.
+    ///
+    /// # Errors
+    /// Where the daemon cannot be asked, or refuses.
+    pub async fn plan(&self, file: PathBuf) -> Result<Bytes, ClientError> {
+        let body = encoded(serde_json::to_vec(&PlanBody { file }))?;
+        self.ask(Method::POST, "/v1/plan", body.into()).await
     }
 
     /// What a JSON text of the daemon says.

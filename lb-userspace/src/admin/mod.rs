@@ -12,6 +12,7 @@
 //! | `GET /v1/flows`, with a [`FlowFilter`] as query | array of [`FlowRow`](crate::report::FlowRow) |
 //! | `POST /v1/order` with an [`OrderBody`] | [`Done`] |
 //! | `POST /v1/reload` | [`Done`] |
+//! | `POST /v1/plan` with a [`PlanBody`] | [`Plan`](crate::plan::Plan) |
 //!
 //! Whatever fails is answered with a fitting status and a [`Failure`].
 //!
@@ -27,7 +28,7 @@ mod rows;
 mod server;
 mod socket;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,13 @@ pub struct OrderBody {
 pub struct Done {
     /// A sentence for people.
     pub done: String,
+}
+
+/// What is sent to `POST /v1/plan`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanBody {
+    /// The file's absolute path.
+    pub file: PathBuf,
 }
 
 /// Why nothing was done.

@@ -14,7 +14,7 @@ use hyper::body::Bytes;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Done, Failure, FlowFilter, MAX_DEADLINE, OrderBody, rows::Pieces};
+use super::{Done, Failure, FlowFilter, MAX_DEADLINE, OrderBody, PlanBody, rows::Pieces};
 use crate::{
     control::{BackendName, Handle, Order, Refused},
     report::Snapshot,
@@ -72,6 +72,7 @@ pub(super) fn router(handle: Handle, flow_lists: usize) -> Router {
         .route("/v1/flows", get(flows))
         .route("/v1/order", post(order))
         .route("/v1/reload", post(reload))
+        .route("/v1/plan", post(plan))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(daemon)
@@ -131,6 +132,15 @@ async fn order(State(daemon): State<Daemon>, body: Bytes) -> Result<Response, Pr
 
 async fn reload(State(daemon): State<Daemon>) -> Result<Response, Problem> {
     Ok(one(&Done { done: daemon.handle.reload().await? }))
+}
+
+async fn plan(State(daemon): State<Daemon>, body: Bytes) -> Result<Response, Problem> {
+    let PlanBody { file } = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad(format!("the body names no file: {error}")))?;
+    if !file.is_absolute() {
+        return Err(Problem::bad(format!("{} is not absolute", file.display())));
+    }
+    Ok(one(&daemon.handle.plan(file).await?))
 }
 
 async fn unknown_path(uri: Uri) -> Problem {

@@ -121,6 +121,21 @@ Example:
         weight: u32,
     },
 
+    /// Say what a reload would change: services, backends, the part of new connections that moves
+    ///
+    /// Changes nothing. Connections that are open stay where they are, but for those of services
+    /// that would end.
+    #[command(after_help = "\
+Example:
+  lb plan /etc/lb/lb.toml               and then, perhaps: lb reload")]
+    Plan {
+        #[command(flatten)]
+        output: Output,
+        /// The config file (TOML), as the daemon would find it
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+
     /// Have the daemon read its config file again
     ///
     /// A file that is wrong changes nothing. No flow moves; backends that left the file drain, the

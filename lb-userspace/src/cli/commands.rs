@@ -43,6 +43,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Weight { target, weight } => {
             on_one_thread(say(client.order(target.name, Order::Weight(weight))))
         }
+        Command::Plan { output, file } => on_one_thread(plan(&client, &output, &file)),
         Command::Reload => on_one_thread(say(client.reload())),
     }
 }
@@ -127,6 +128,15 @@ async fn flows(client: &Client, wanted: &Flows) -> anyhow::Result<()> {
     }
     let rows: Vec<_> = client.understand(&answer)?;
     print(tables::flows(&rows, wanted.limit.map(NonZeroUsize::get)).as_bytes())
+}
+
+async fn plan(client: &Client, output: &Output, file: &Path) -> anyhow::Result<()> {
+    let file = std::path::absolute(file).with_context(|| format!("no path: {}", file.display()))?;
+    let answer = client.plan(file).await?;
+    if output.json {
+        return print(&answer);
+    }
+    print(tables::plan(&client.understand(&answer)?).as_bytes())
 }
 
 async fn say<E: Into<anyhow::Error>>(

@@ -1,5 +1,6 @@
 //! The answers of the daemon as tables for people.
 
+mod plan;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,8 @@ use super::{
     },
     units::{bytes, count, duration, short_duration},
 };
+pub(super) use plan::plan;
+
 use crate::report::{BackendRow, DropRow, FlowRow, KeepaliveRow, ServiceRow, Summary};
 
 /// Stands where there is nothing to say.

@@ -91,10 +91,15 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let figures = config.metrics_listen.map(metrics::Server::bind).transpose()?;
     let (handle, requests) = Handle::new();
     let (events_in, events) = mpsc::channel(1024);
+    let (doubts_in, doubts) = mpsc::unbounded_channel();
 
-    let mut daemon = Daemon::prepare(config_path, config, events_in).await?;
+    let mut daemon =
+        Daemon::prepare(config_path, config, Keepalives::new(events_in).with_doubts(doubts_in))
+            .await?;
     let outcome = match daemon.start().await {
-        Ok(()) => daemon.serve((server, figures), handle, requests, events, signals).await,
+        Ok(()) => {
+            daemon.serve((server, figures), handle, requests, (events, doubts), signals).await
+        }
         Err(error) => Err(error),
     };
     daemon.stop().await;
@@ -106,7 +111,7 @@ impl Daemon {
     async fn prepare(
         config_path: &Path,
         config: Config,
-        events: mpsc::Sender<keepalive::Event>,
+        keepalives: Keepalives,
     ) -> anyhow::Result<Self> {
         let mut state = State::default();
         state.reload(&config, Instant::now())?;
@@ -126,7 +131,7 @@ impl Daemon {
             // The kernel lists for one asker at a time on each socket: this one has its own.
             neighbours: Neighbours::start(net::connect()?, &config.interfaces),
             changes: Changes::listen().await?,
-            keepalives: Keepalives::new(events),
+            keepalives,
             netlink,
             config,
             modes: Vec::new(),
@@ -173,7 +178,10 @@ impl Daemon {
         (server, figures): (admin::Server, Option<metrics::Server>),
         handle: Handle,
         mut requests: mpsc::Receiver<Request>,
-        mut events: mpsc::Receiver<keepalive::Event>,
+        (mut events, mut doubts): (
+            mpsc::Receiver<keepalive::Event>,
+            mpsc::UnboundedReceiver<IpAddr>,
+        ),
         mut signals: Signals,
     ) -> anyhow::Result<()> {
         let (stop_figures, figures_stopped) = oneshot::channel::<()>();
@@ -214,6 +222,7 @@ impl Daemon {
                     let effects = self.state.keepalive(&event, Instant::now());
                     self.carry_out(effects);
                 }
+                Some(address) = doubts.recv() => self.neighbours.doubt(address),
                 Some(request) = requests.recv() => self.answer(request).await,
                 Some(done) = self.removals.next() => self.removed(done),
                 () = self.changes.next() => self.routes_changed(),
@@ -263,6 +272,7 @@ impl Daemon {
                 let _ = answer.send(self.snapshot());
             }
             Request::Flows(answer) => self.list_flows(answer),
+            Request::Plan(file, answer) => self.plan(file, answer),
             Request::Order(name, order, answer) => {
                 let done = self.state.order(&name, &order, Instant::now()).map(|effects| {
                     let said = carry_out::describe(&name, &order);

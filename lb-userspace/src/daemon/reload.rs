@@ -1,9 +1,15 @@
 //! Reads the config file again.
 
-use std::time::Instant;
+use std::{fmt::Display, path::PathBuf, time::Instant};
+
+use tokio::sync::oneshot;
 
 use super::{Daemon, count, network};
-use crate::{config::Config, control::Refused};
+use crate::{
+    config::Config,
+    control::Refused,
+    plan::{Plan, plan},
+};
 
 impl Daemon {
     /// Reads the config file again; where it is wrong, nothing changes.
@@ -14,6 +20,29 @@ impl Daemon {
             Err(_) => self.done.reloads_refused += 1,
         }
         outcome
+    }
+
+    /// Says what it would change to take in a file, beside everything else.
+    pub(super) fn plan(&self, file: PathBuf, answer: oneshot::Sender<Result<Plan, Refused>>) {
+        let (running, state, flows) =
+            (self.config.clone(), self.state.clone(), self.datapath.flows());
+        let counts = self.datapath.counts();
+        tokio::task::spawn_blocking(move || {
+            let refuse = |why: &dyn Display| Refused::Because(why.to_string());
+            let planned = || -> Result<Plan, Refused> {
+                let config = Config::load(&file).map_err(|error| refuse(&error))?;
+                let counts = counts.map_err(|error| refuse(&error))?;
+                let active = |slot| {
+                    let its = counts.backends.get(&slot);
+                    its.map_or(0, |counters| flows.active(slot, counters))
+                };
+                let plan = plan(&state, &config, active).map_err(|error| refuse(&error))?;
+                let needs_restart = needs_restart(&running, &config).map(str::to_owned);
+                Ok(Plan { needs_restart, ..plan })
+            };
+            // Whoever asked may be gone: then nobody misses the answer.
+            let _ = answer.send(planned());
+        });
     }
 
     async fn take_in_file(&mut self) -> Result<String, Refused> {

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::SocketAddr,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -14,14 +13,14 @@ use super::count;
 use crate::{
     datapath::{DatapathError, FlowTable, Resetter},
     desired::Desired,
-    state::Effects,
+    state::{Doomed, Effects},
 };
 
 /// Backends whose flows are to be removed.
 #[derive(Default)]
 pub(super) struct Removal {
-    /// Slots whose flows are reset, and where their backends listen.
-    reset: HashMap<u32, SocketAddr>,
+    /// Slots whose flows are reset.
+    reset: HashMap<u32, Doomed>,
     /// Slots that are to be free afterwards.
     released: HashSet<u32>,
 }
@@ -35,7 +34,7 @@ impl Removal {
 
     /// Also those of `effects`.
     pub(super) fn add(&mut self, effects: &Effects) {
-        self.reset.extend(effects.reset.iter().map(|doomed| (doomed.slot, doomed.address)));
+        self.reset.extend(effects.reset.iter().map(|doomed| (doomed.slot, *doomed)));
         self.released.extend(&effects.released);
     }
 
@@ -50,12 +49,13 @@ impl Removal {
         let outcome = flows.remove(
             |flow| {
                 let slot = flow.backend;
+                let resets = |doomed: &Doomed| doomed.own || !flow.snat.is_outbound();
                 self.released.contains(&slot)
-                    || self.reset.contains_key(&slot) && over.contains(slot)
+                    || self.reset.get(&slot).is_some_and(resets) && over.contains(slot)
             },
             |key, flow| {
-                let Some(backend) = self.reset.get(&flow.backend) else { return };
-                match resetter.reset(key, flow, *backend, flows.leaves_from(flow)) {
+                let Some(doomed) = self.reset.get(&flow.backend) else { return };
+                match resetter.reset(key, flow, doomed.address, flows.leaves_from(flow)) {
                     Ok(()) => told += 1,
                     Err(_) => untold += 1,
                 }

@@ -11,7 +11,7 @@ pub mod tcp;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -110,6 +110,7 @@ impl Probe for Sockets {
 pub struct Keepalives<P: Probe = Sockets> {
     probe: P,
     events: mpsc::Sender<Event>,
+    doubts: Option<mpsc::UnboundedSender<IpAddr>>,
     /// By VIP and address.
     workers: BTreeMap<(SocketAddr, SocketAddr), Worker>,
 }
@@ -124,7 +125,14 @@ impl Keepalives {
 impl<P: Probe> Keepalives<P> {
     /// As [`Keepalives::new`], with another way to probe.
     pub fn with_probe(events: mpsc::Sender<Event>, probe: P) -> Self {
-        Self { probe, events, workers: BTreeMap::new() }
+        Self { probe, events, doubts: None, workers: BTreeMap::new() }
+    }
+
+    /// Sends to `doubts` besides who was well and has failed once: before that takes it down, whatever
+    /// stands in its way may be found.
+    #[must_use]
+    pub fn with_doubts(self, doubts: mpsc::UnboundedSender<IpAddr>) -> Self {
+        Self { doubts: Some(doubts), ..self }
     }
 
     /// Probes `targets` from now on, and nothing else.
@@ -144,7 +152,10 @@ impl<P: Probe> Keepalives<P> {
                     worker.reconfigure(target);
                     worker
                 }
-                None => Worker::start(target, self.probe.clone(), self.events.clone()),
+                None => {
+                    let told = (self.events.clone(), self.doubts.clone());
+                    Worker::start(target, self.probe.clone(), told)
+                }
             };
             self.workers.insert(key, worker);
         }

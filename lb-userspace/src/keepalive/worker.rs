@@ -1,6 +1,6 @@
 //! The task that probes one target.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +30,11 @@ pub struct Worker {
 
 impl Worker {
     /// Begins to probe `target`.
-    pub fn start(target: &Target, probe: impl Probe, events: mpsc::Sender<Event>) -> Self {
+    pub fn start(
+        target: &Target,
+        probe: impl Probe,
+        (events, doubts): (mpsc::Sender<Event>, Option<mpsc::UnboundedSender<IpAddr>>),
+    ) -> Self {
         let (settings, receiver) = watch::channel(target.keepalive.clone());
         let record = Arc::new(Mutex::new(Record::new()));
         let course = Course {
@@ -38,6 +42,7 @@ impl Worker {
             address: target.address,
             record: Arc::clone(&record),
             events,
+            doubts,
         };
         let task = tokio::spawn(course.run(probe, receiver));
         Self { target: target.clone(), settings, record, task }
@@ -115,6 +120,7 @@ struct Course {
     address: SocketAddr,
     record: Arc<Mutex<Record>>,
     events: mpsc::Sender<Event>,
+    doubts: Option<mpsc::UnboundedSender<IpAddr>>,
 }
 
 impl Course {
@@ -135,7 +141,12 @@ impl Course {
                     // that was missed is not made up for.
                     let beat = due.max(Instant::now() - SLACK);
                     let outcome = probe.probe(self.address, judge.settings()).await;
+                    let was_well = judge.is_well();
                     let seen = judge.observe(&outcome);
+                    if was_well && !judge.is_well() && let Some(doubts) = &self.doubts {
+                        // As with events.
+                        let _ = doubts.send(self.address.ip());
+                    }
                     let mut next_in = seen.next_in;
                     if !shortened && judge.is_well() {
                         next_in = next_in.mul_f64(1.0 - self.part() / 2.0);

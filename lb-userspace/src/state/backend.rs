@@ -9,6 +9,7 @@ use super::{Doomed, Transition};
 use crate::{
     config,
     control::{BackendName, Order},
+    desired::DesiredMember,
 };
 
 /// How long a backend that has left the file is kept at least: connections that were opening
@@ -140,17 +141,35 @@ impl Backend {
         !self.decided
     }
 
+    /// Whether it is in the file.
+    pub fn is_listed(&self) -> bool {
+        self.listed
+    }
+
+    /// Whether the same backend has other settings there.
+    pub fn differs(&self, other: &Self) -> bool {
+        (&self.name, self.weight, self.backup, self.listed)
+            != (&other.name, other.weight, other.backup, other.listed)
+    }
+
+    /// Its part in its service's hash table.
+    pub fn member(&self) -> DesiredMember {
+        DesiredMember { slot: self.slot, address: self.address, weight: self.weight }
+    }
+
     /// Whether it takes new flows.
     pub(super) fn is_available(&self) -> bool {
         self.status() == Status::Up && self.weight > 0
     }
 
+    /// Whether its flows are over by an operator's order.
+    pub(super) fn is_out(&self) -> bool {
+        matches!(self.wish, Wish::Suspend | Wish::Drain { passed: true, .. })
+    }
+
     /// Whether its flows are over; `resets`: also by its failure.
     pub(super) fn is_over(&self, resets: bool) -> bool {
-        match self.wish {
-            Wish::Suspend | Wish::Drain { passed: true, .. } => true,
-            Wish::Drain { .. } | Wish::Active => resets && self.has_failed(),
-        }
+        self.is_out() || resets && self.has_failed()
     }
 
     /// What the log has to tell when it changes: a first "down" is news, too, and so is the failure of a
@@ -211,7 +230,7 @@ impl Backend {
     }
 
     pub(super) fn doomed(&self) -> Doomed {
-        Doomed { slot: self.slot, address: self.address }
+        Doomed { slot: self.slot, address: self.address, own: true }
     }
 
     pub(super) fn transition(&self, service: &str) -> Transition {

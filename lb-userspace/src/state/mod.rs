@@ -20,7 +20,7 @@ use lb_common::Standing;
 use crate::{
     config::{Affinity, MAX_WEIGHT},
     control::{BackendName, Order, Refused},
-    desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
+    desired::{Desired, DesiredBackend, DesiredService},
     keepalive::{Change, Event, Target},
 };
 
@@ -59,6 +59,9 @@ pub struct Doomed {
     pub slot: u32,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whether the connections that the node has opened itself are among them: by its failure they are not,
+    /// since they do not depend on its listener.
+    pub own: bool,
 }
 
 /// A change of a backend's status.
@@ -162,22 +165,34 @@ impl State {
         effects
     }
 
-    /// The slots of the backends whose flows are over.
-    fn over(&self) -> BTreeSet<u32> {
-        self.all_over().map(|backend| backend.slot).collect()
-    }
-
-    fn all_over(&self) -> impl Iterator<Item = &Backend> {
-        self.services.iter().flat_map(|service| {
+    /// The backends whose flows are over.
+    fn over(&self) -> Vec<Doomed> {
+        let services = self.services.iter();
+        let over = services.flat_map(|service| {
             let resets = service.reset_on_failure;
             service.backends.iter().filter(move |backend| backend.is_over(resets))
-        })
+        });
+        over.map(|backend| Doomed { own: backend.is_out(), ..backend.doomed() }).collect()
     }
 
     /// Whatever ended the flows of a backend: they are to be reset that were not over before.
-    fn reset_over(&self, before: &BTreeSet<u32>, effects: &mut Effects) {
-        let anew = self.all_over().filter(|backend| !before.contains(&backend.slot));
-        effects.reset.extend(anew.map(Backend::doomed));
+    fn reset_over(&self, before: &[Doomed], effects: &mut Effects) {
+        let before: BTreeMap<u32, bool> = before.iter().map(|its| (its.slot, its.own)).collect();
+        let anew = |its: &Doomed| before.get(&its.slot).is_none_or(|own| its.own && !own);
+        effects.reset.extend(self.over().into_iter().filter(anew));
+    }
+
+    /// The same if all nodes answer of which nothing is known so far.
+    #[must_use]
+    pub fn where_all_answer(mut self) -> Self {
+        for service in &mut self.services {
+            service.settle();
+            let asked = service.backends.iter_mut().filter(|backend| backend.is_asked());
+            asked
+                .filter(|backend| backend.is_undecided())
+                .for_each(|backend| backend.hear(true, ""));
+        }
+        self
     }
 
     /// The keepalives begin: from now on new services wait for their nodes' first answers.
@@ -201,14 +216,7 @@ impl State {
         let services = self.services.iter().map(|service| DesiredService {
             id: service.id,
             vip: service.vip,
-            members: service
-                .members()
-                .map(|&Backend { slot, address, weight, .. }| DesiredMember {
-                    slot,
-                    address,
-                    weight,
-                })
-                .collect(),
+            members: service.members().map(Backend::member).collect(),
             snat: service.forwarding.snat_addresses().to_vec(),
             outbound_nat: service.outbound_nat,
             refuses: service.refuses(),

@@ -293,3 +293,29 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         done(child.wait_with_output().unwrap());
     }
 }
+
+#[test]
+fn a_plan_is_there_for_people_and_for_programs() {
+    let daemon = Daemon::start();
+    let text = done(lb(&daemon.socket(), &["plan", "next.toml"]));
+    println!("{text}");
+    for part in [
+        "1.2 M connections would stay where they are, 0 be reset",
+        "50.0%",
+        "affinity",
+        "csta/imp2",
+        "1 → -",
+        "50.0% → 0.0%",
+        "- → 2",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    assert!(!text.contains("imp1"), "it stays as it is:\n{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let json: Value =
+        serde_json::from_str(&done(lb(&daemon.socket(), &["plan", "next.toml", "--json"])))
+            .unwrap();
+    assert_eq!(json["backends"][1]["change"], "leaves");
+    let said = refused(lb(&daemon.socket(), &["plan", "wrong.toml"]));
+    assert!(said.contains("/wrong.toml:1: a: is wrong"), "{said}");
+}

@@ -12,6 +12,7 @@ use std::{
 use lb_userspace::{
     admin::{Limits, Server},
     control::{BackendName, Handle, Order, Refused, Request},
+    plan::{BackendPlan, Change, Plan, ServicePlan},
     report::{
         BackendRow, DropRow, FlowRow, InterfaceRow, KeepaliveRow, ServiceRow, Snapshot, Summary,
     },
@@ -122,6 +123,45 @@ fn answer(request: Request, flow_count: u32, orders: &Mutex<Vec<(BackendName, Or
             let text = "lb.toml:1: a: is wrong\nlb.toml:2: b: is wrong";
             drop(to.send(Err(Refused::Because(text.to_owned()))));
         }
+        Request::Plan(file, to) if file.ends_with("wrong.toml") => {
+            drop(to.send(Err(Refused::Because(format!("{}:1: a: is wrong", file.display())))));
+        }
+        Request::Plan(_, to) => drop(to.send(Ok(plan()))),
+    }
+}
+
+fn plan() -> Plan {
+    let backend =
+        |name: &str, host, change, weights: [Option<u32>; 2], shares: [f64; 2]| BackendPlan {
+            service: "csta".to_owned(),
+            backend: name.to_owned(),
+            address: [10, 0, 0, host].into(),
+            port: 5060,
+            change,
+            weight_before: weights[0],
+            weight: weights[1],
+            share_before_percent: shares[0],
+            share_percent: shares[1],
+            active_flows: 17,
+            resets: false,
+        };
+    Plan {
+        needs_restart: None,
+        services: vec![ServicePlan {
+            service: "csta".to_owned(),
+            vip: [192, 0, 2, 100].into(),
+            port: 5060,
+            change: Change::Changed,
+            keys: vec!["affinity".to_owned()],
+            moves_percent: 50.04,
+            reset_flows: 0,
+            kept_flows: 1_234_567,
+        }],
+        backends: vec![
+            backend("imp1", 11, Change::Stays, [Some(1); 2], [50.0; 2]),
+            backend("imp2", 12, Change::Leaves, [Some(1), None], [50.0, 0.0]),
+            backend("imp3", 13, Change::Added, [None, Some(2)], [0.0, 50.0]),
+        ],
     }
 }
 

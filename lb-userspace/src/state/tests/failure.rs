@@ -20,7 +20,8 @@ fn takes_out_and_brings_back(now: Instant, resets: bool) {
         shown(&effects),
         ["csta/imp1 (10.2.0.11:5060) is down: tcp connect timed out, 3 of 3"]
     );
-    let gone = Doomed { slot: 0, address: "10.2.0.11:5060".parse().expect("an address") };
+    let address = "10.2.0.11:5060".parse().expect("an address");
+    let gone = Doomed { slot: 0, address, own: false };
     assert_eq!(effects.reset, if resets { vec![gone] } else { Vec::new() });
     assert_eq!(members(&state), [(1, 1)]);
     assert_eq!(
@@ -65,6 +66,19 @@ fn flows_are_over_after_a_failure_a_suspension_and_a_deadline_alone() {
     state.keepalive(&up, now);
     assert_eq!(standing(&state)[0], Standing::TAKES);
     assert_eq!(order(&mut state, Order::Suspend), Standing::OVER);
+}
+
+#[test]
+fn a_nodes_own_connections_end_by_an_order_and_not_by_its_failure() {
+    let now = Instant::now();
+    let mut state = running(now);
+    let down = event(&state, "imp1", Change::Down, "tcp connect timed out, 3 of 3");
+    let own = |effects: &Effects| effects.reset.iter().map(|its| its.own).collect::<Vec<_>>();
+    assert_eq!(own(&state.keepalive(&down, now)), [false]);
+    let mut order = |order| own(&state.order(&name("imp1"), &order, now).expect("there"));
+    assert_eq!(order(Order::Suspend), [true], "they as well, then");
+    assert_eq!(order(Order::Suspend), [true; 0]);
+    assert_eq!(order(Order::Activate), [true; 0], "it is down still");
 }
 
 #[test]
