@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Config,
-    desired::DesiredMember,
     maglev,
     state::{Backend, ReloadRefused, Service, State},
 };
@@ -193,43 +192,24 @@ fn backends(
     rows.collect()
 }
 
-/// A service's hash table, by where its backends listen.
+/// A service's hash table, by slots, which both states give alike; empty where nobody is in it.
 #[derive(Default)]
-struct Table {
-    members: Vec<DesiredMember>,
-    /// Places in `members`; empty where there are none.
-    entries: Vec<u32>,
-}
+struct Table(Vec<u32>);
 
 impl Table {
     fn new(service: &Service) -> Self {
-        let members: Vec<DesiredMember> = service.members().map(Backend::member).collect();
-        let identities: Vec<String> = members.iter().map(|its| its.address.to_string()).collect();
-        let weighted: Vec<_> = (0..)
-            .zip(members.iter().zip(&identities))
-            .map(|(slot, (its, identity))| maglev::Member {
-                identity: identity.as_bytes(),
-                weight: its.weight,
-                slot,
-            })
-            .collect();
-        let entries = maglev::build(&weighted, maglev::TABLE_SIZE).unwrap_or_default();
-        Self { members, entries }
+        let members: Vec<_> = service.members().map(Backend::member).collect();
+        Self(maglev::of_members(&members).unwrap_or_default())
     }
 
     fn share_percent(&self, backend: &Backend) -> f64 {
-        let place = self.members.iter().position(|its| its.address == backend.address);
-        let its = self.entries.iter().filter(|&&entry| Some(entry as usize) == place).count();
-        percent(its)
+        percent(self.0.iter().filter(|&&slot| slot == backend.slot).count())
     }
 
     /// The part of the entries whose backend is another one in the other table.
     fn moves_percent(&self, other: &Self) -> f64 {
-        let at = |table: &Self, entry: usize| {
-            table.entries.get(entry).map(|&place| table.members[place as usize].address)
-        };
-        let size = maglev::TABLE_SIZE as usize;
-        percent((0..size).filter(|&entry| at(self, entry) != at(other, entry)).count())
+        let entries = 0..maglev::TABLE_SIZE as usize;
+        percent(entries.filter(|&entry| self.0.get(entry) != other.0.get(entry)).count())
     }
 }
 

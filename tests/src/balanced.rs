@@ -63,18 +63,6 @@ impl Balanced {
     ) -> Result<Self> {
         let lab = Lab::build(plan)?;
         let config = change(ConfigText::for_lab(&lab));
-        Self::start_in(lab, config, workers)
-    }
-
-    /// A lab that stands, with this config.
-    ///
-    /// # Errors
-    /// When a part cannot be started.
-    pub fn in_lab(lab: Lab, config: ConfigText) -> Result<Self> {
-        Self::start_in(lab, config, 1)
-    }
-
-    fn start_in(lab: Lab, config: ConfigText, workers: usize) -> Result<Self> {
         let servers = lab
             .nodes()
             .iter()

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lb_tests::balanced::{Balanced, SERVICE, TARGET};
-use lb_tests::daemon::ConfigText;
-use lb_tests::lab::{Lab, LabPlan};
+use lb_tests::lab::LabPlan;
 use lb_tests::peer::{BreakKind, ShortPlan};
 
 /// `interval + fall × (retry_interval + timeout)` with the keepalives of the lab's config.
@@ -47,11 +46,10 @@ fn a_silent_node_is_down_in_time_and_only_its_connections_notice() -> Result<()>
 
 #[test]
 fn clients_of_a_node_that_fails_are_told_at_once_idle_ones_too() -> Result<()> {
-    for change in [|config: ConfigText, _: &Lab| config, ConfigText::full_nat] {
-        let lab = Lab::build(LabPlan::default())?;
-        let config = change(ConfigText::for_lab(&lab), &lab);
-        clients_are_told(&Balanced::in_lab(lab, config)?)?;
-    }
+    let plan = LabPlan::default();
+    let snat = [1, 2].map(|i| plan.snat_address(i));
+    clients_are_told(&Balanced::start()?)?;
+    clients_are_told(&Balanced::with(plan, |config| config.full_nat_from(&snat))?)?;
     Ok(())
 }
 

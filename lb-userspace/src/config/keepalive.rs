@@ -27,20 +27,22 @@ pub(super) fn check(services: &[RawService], report: &mut Report) {
     }
 }
 
+/// Where a key is given, its line and name.
+fn given<T>(
+    value: &Result<Option<Located<T>>, Refused>,
+    key: &'static str,
+) -> Option<(usize, &'static str)> {
+    value.as_ref().ok()?.as_ref().map(|its| (its.line, key))
+}
+
 /// A key that means nothing with the type of keepalive that was chosen is a mistake.
 fn check_use(keepalive: &RawKeepalive, report: &mut Report) {
     let Ok(kind) = &keepalive.kind else { return };
-    let given = |line: Option<usize>, key: &'static str| line.map(|line| (line, key));
-    let line = |located: &Result<Option<Located<_>>, _>| {
-        located.as_ref().ok().and_then(Option::as_ref).map(|its: &Located<u16>| its.line)
-    };
-    let port = given(line(&keepalive.port), "port");
-    let close = keepalive.close.as_ref().ok().and_then(Option::as_ref);
-    let close = given(close.map(|its| its.line), "close");
-    let source = keepalive.source_address.as_ref().ok().and_then(Option::as_ref);
-    let source = given(source.map(|its| its.line), "source_address");
+    let port = given(&keepalive.port, "port");
+    let close = given(&keepalive.close, "close");
+    let source = given(&keepalive.source_address, "source_address");
     let statuses = keepalive.down_statuses.as_ref().ok().filter(|its| its.given);
-    let statuses = given(statuses.map(|its| its.line), "down_statuses");
+    let statuses = statuses.map(|its| (its.line, "down_statuses"));
     let (kind, useless) = match kind.value {
         KeepaliveKind::Tcp => ("tcp", vec![statuses]),
         KeepaliveKind::Sip => ("sip", Vec::new()),

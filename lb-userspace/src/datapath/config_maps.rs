@@ -280,18 +280,8 @@ impl ConfigMaps {
 fn build_table(
     members: &[DesiredMember],
 ) -> Result<(MaglevTable, HashMap<u32, u32>), DatapathError> {
-    let identities: Vec<String> = members.iter().map(|member| member.address.to_string()).collect();
-    let weighted: Vec<maglev::Member> = members
-        .iter()
-        .zip(&identities)
-        .map(|(member, identity)| maglev::Member {
-            identity: identity.as_bytes(),
-            weight: member.weight,
-            slot: member.slot,
-        })
-        .collect();
-    let slots = maglev::build(&weighted, MAGLEV_SIZE)
-        .unwrap_or_else(|| vec![NO_BACKEND; MAGLEV_SIZE as usize]);
+    let slots =
+        maglev::of_members(members).unwrap_or_else(|| vec![NO_BACKEND; MAGLEV_SIZE as usize]);
 
     let words: Vec<_> = slots.chunks(MaglevWord::ENTRIES as usize).map(MaglevWord::pack).collect();
     let table = MaglevTable::create(MAGLEV_WORDS, BPF_F_INNER_MAP)

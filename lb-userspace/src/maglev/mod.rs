@@ -19,6 +19,8 @@ use std::collections::BinaryHeap;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::desired::DesiredMember;
+
 /// Entries of a service's table: prime, and a hundred times the members that a service is likely
 /// to have, which keeps equal members within about 1 % of each other (the paper's section 5.3).
 pub const TABLE_SIZE: u32 = lb_common::MAGLEV_SIZE;
@@ -73,6 +75,21 @@ pub fn build(members: &[Member], size: u32) -> Option<Vec<u32>> {
         turn.0.advance();
     }
     table.into_iter().collect()
+}
+
+/// The table of a service with these members, whose identities are where they listen.
+pub fn of_members(members: &[DesiredMember]) -> Option<Vec<u32>> {
+    let identities: Vec<String> = members.iter().map(|member| member.address.to_string()).collect();
+    let weighted: Vec<Member> = members
+        .iter()
+        .zip(&identities)
+        .map(|(member, identity)| Member {
+            identity: identity.as_bytes(),
+            weight: member.weight,
+            slot: member.slot,
+        })
+        .collect();
+    build(&weighted, TABLE_SIZE)
 }
 
 /// The next turn of a member, ordered by when it is due and then by identity.

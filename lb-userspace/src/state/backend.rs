@@ -229,8 +229,8 @@ impl Backend {
         !self.listed && now.saturating_duration_since(self.since) >= FORGET_AFTER
     }
 
-    pub(super) fn doomed(&self) -> Doomed {
-        Doomed { slot: self.slot, address: self.address, own: true }
+    pub(super) fn doomed(&self, own: bool) -> Doomed {
+        Doomed { slot: self.slot, address: self.address, own }
     }
 
     pub(super) fn transition(&self, service: &str) -> Transition {

@@ -172,7 +172,7 @@ impl State {
             let resets = service.reset_on_failure;
             service.backends.iter().filter(move |backend| backend.is_over(resets))
         });
-        over.map(|backend| Doomed { own: backend.is_out(), ..backend.doomed() }).collect()
+        over.map(|backend| backend.doomed(backend.is_out())).collect()
     }
 
     /// Whatever ended the flows of a backend: they are to be reset that were not over before.

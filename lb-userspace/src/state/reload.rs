@@ -89,7 +89,7 @@ impl State {
         self.services.retain(|service| {
             let stays = config.services.iter().any(|wanted| vip(wanted) == service.vip);
             if !stays {
-                effects.reset.extend(service.backends.iter().map(Backend::doomed));
+                effects.reset.extend(service.backends.iter().map(|backend| backend.doomed(true)));
                 effects.released.extend(service.backends.iter().map(|backend| backend.slot));
             }
             stays

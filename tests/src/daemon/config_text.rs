@@ -113,8 +113,7 @@ impl ConfigText {
     /// When there is no such backend.
     #[must_use]
     pub fn weight(mut self, backend: &str, weight: u32) -> Self {
-        let found = self.backends.iter_mut().find(|its| its.name == backend);
-        found.unwrap_or_else(|| panic!("no backend {backend} in the config")).weight = weight;
+        self.named(backend).weight = weight;
         self
     }
 
@@ -124,10 +123,13 @@ impl ConfigText {
     /// When there is no such backend.
     #[must_use]
     pub fn backend(mut self, backend: &str, key: &str, value: &str) -> Self {
-        let found = self.backends.iter_mut().find(|its| its.name == backend);
-        let found = found.unwrap_or_else(|| panic!("no backend {backend} in the config"));
-        set(&mut found.keys, key, value);
+        set(&mut self.named(backend).keys, key, value);
         self
+    }
+
+    fn named(&mut self, backend: &str) -> &mut BackendText {
+        let found = self.backends.iter_mut().find(|its| its.name == backend);
+        found.unwrap_or_else(|| panic!("no backend {backend} in the config"))
     }
 
     /// Adds the services of another config. Its keys of the top level are left out.

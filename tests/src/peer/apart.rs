@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::SigSet;
 
@@ -61,6 +61,23 @@ pub(super) fn spawn<W: Future<Output = Result<()>>>(
         }
         runtime.block_on(work())
     })
+}
+
+/// The thread of a server that says when it listens, once it does.
+///
+/// # Errors
+/// Where it has ended before, its own.
+pub(super) fn listening(
+    thread: JoinHandle<Result<()>>,
+    listens: &Receiver<()>,
+) -> Result<JoinHandle<Result<()>>> {
+    if listens.recv().is_ok() {
+        return Ok(thread);
+    }
+    match thread.join() {
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(())) | Err(_) => bail!("the server's thread ended"),
+    }
 }
 
 /// Waits for an order from a thread with another table; none when there will be no more.

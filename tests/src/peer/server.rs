@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -103,12 +103,7 @@ impl Server {
                 Ok(())
             }
         })?;
-        if listening.recv().is_err() {
-            return match thread.join() {
-                Ok(Err(error)) => Err(error),
-                Ok(Ok(())) | Err(_) => bail!("the server's thread ended"),
-            };
-        }
+        let thread = apart::listening(thread, &listening)?;
         self.workers.push(Worker { end, thread });
         Ok(())
     }
@@ -152,7 +147,8 @@ fn lock(report: &Mutex<ServerReport>) -> MutexGuard<'_, ServerReport> {
     report.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn listen(address: SocketAddr, shared: bool) -> Result<TcpListener> {
+/// A listening socket, which others at the same address may share.
+pub(super) fn listen(address: SocketAddr, shared: bool) -> Result<TcpListener> {
     let socket = socket_for(address)?;
     // A server that comes back must not wait for the old connections' TIME_WAIT.
     socket.set_reuseaddr(true)?;

@@ -7,12 +7,12 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::{apart, socket_for};
+use super::{apart, server::listen};
 use crate::netns::Netns;
 
 /// Not a status of SIP: it says nothing.
@@ -52,21 +52,14 @@ impl SipNode {
         let thread = apart::spawn(netns, "sip node", {
             let (status, seen) = (Arc::clone(&status), Arc::clone(&seen));
             move || async move {
-                let socket = socket_for(address)?;
-                socket.set_reuseaddr(true)?;
-                socket.bind(address).context("cannot bind")?;
-                let listener = socket.listen(1024).context("cannot listen")?;
+                let listener = listen(address, false)?;
                 listens.send(()).ok();
                 serve(listener, ended, status, seen).await;
                 Ok(())
             }
         })?;
-        if listening.recv().is_err() {
-            return match thread.join() {
-                Ok(Err(error)) => Err(error.context(format!("cannot serve {address}"))),
-                Ok(Ok(())) | Err(_) => bail!("the node's thread ended"),
-            };
-        }
+        let thread = apart::listening(thread, &listening)
+            .with_context(|| format!("cannot serve {address}"))?;
         Ok(Self { status, seen, end, thread: Some(thread) })
     }
 

@@ -109,12 +109,12 @@ impl<'a> Message<'a> {
         let mut message = Self { status, call_id: "", cseq: "", body: 0 };
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             let (name, value) = (name.trim_end(), value.trim());
-            let is = |names: [&str; 2]| names.iter().any(|its| name.eq_ignore_ascii_case(its));
-            if is(["Call-ID", "i"]) {
+            let is = |names: &[&str]| names.iter().any(|its| name.eq_ignore_ascii_case(its));
+            if is(&["Call-ID", "i"]) {
                 message.call_id = value;
-            } else if is(["CSeq", "CSeq"]) {
+            } else if is(&["CSeq"]) {
                 message.cseq = value;
-            } else if is(["Content-Length", "l"]) {
+            } else if is(&["Content-Length", "l"]) {
                 message.body = value.parse().map_err(|_| Unusable::NotSip)?;
             }
         }
