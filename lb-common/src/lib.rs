@@ -15,12 +15,14 @@ mod flow;
 mod fragment;
 mod handoff;
 pub mod hop;
+pub mod least;
 mod link;
 mod outcome;
 mod ports;
 mod programs;
 mod roles;
 mod service;
+pub mod signs;
 pub mod snat;
 pub mod table;
 pub mod track;
@@ -50,6 +52,12 @@ pub const WIDE_MAP: &str = "WIDE";
 pub const NEWS_MAP: &str = ".bss.news";
 /// The roles of all ports (see [`Roles`]): data of the program.
 pub const ROLES_MAP: &str = ".bss.roles";
+/// The backends' loads, by slot (see [`least`]).
+pub const LOADS_MAP: &str = "LOADS";
+/// The members of services whose backends are chosen by their loads (see [`least`]).
+pub const MEMBERS_MAP: &str = "MEMBERS";
+/// What live traffic says of backends, by slot: [`signs::Signs`].
+pub const SIGNS_MAP: &str = "SIGNS";
 /// The global with the tables' seed.
 pub const SEED: &str = "SEED";
 /// The global with the buckets of the tables' parts: [`table::Buckets`], by [`table::Tier::index`].

@@ -7,10 +7,11 @@ use lb_common::{
 };
 
 use crate::{
+    atomic::forgotten,
     count,
     family::Family,
     flows::{self, Table},
-    maps,
+    least, load, maps,
     snat::{self, Among},
     visit::Visit,
 };
@@ -53,25 +54,35 @@ fn balance<F: Family>(
     let entry = hash % MAGLEV_SIZE;
     let word = entry / MaglevWord::ENTRIES;
     let bits = *maps::MAGLEV.get_value(service, &word).ok_or(Outcome::Inconsistent)?;
-    let slot = MaglevWord::from_bits(bits).slot(entry);
+    let mut slot = MaglevWord::from_bits(bits).slot(entry);
     if slot == NO_BACKEND {
         return Err(if refuses != 0 { Outcome::Unavailable } else { Outcome::NoBackend });
     }
     let backend = maps::BACKENDS.get(slot).ok_or(Outcome::Inconsistent)?;
-    let snat = if backend.pair_count == 0 {
-        if role.is_some_and(|role| role.is_node_of(service)) {
-            // A reset has no answer, and there is no connection that it could end.
-            let reset = segment.has(flag::RST);
-            return Err(if reset { Outcome::NotOurs } else { Outcome::Hairpin });
-        }
-        Snat::NONE
-    } else if segment.has(flag::RST) {
-        // Nobody knows it: there is no connection of this client that it could end.
+    let translated = backend.pair_count != 0;
+    let hairpin = !translated && role.is_some_and(|role| role.is_node_of(service));
+    if segment.has(flag::RST) && (translated || hairpin) {
+        // Nobody knows it, or its answer would not come: there is no connection that it could end.
         return Err(Outcome::NotOurs);
-    } else {
+    }
+    if hairpin {
+        return Err(Outcome::Hairpin);
+    }
+    if !segment.has(flag::RST) {
+        slot = begin(slot, service * u32::from(segment.opens()), hash) as u32;
+    }
+    let slot = forgotten(slot.into()) as u32;
+    let translated = forgotten(translated.into()) != 0;
+    let snat = if translated {
         // Its own bits, that those of one backend's clients fall on all pairs.
         let among = Among::Backend { slot, hash: hash >> 16 };
-        snat::claim::<F>(among, key, service).ok_or(Outcome::NoPort)?
+        let Some(snat) = snat::claim::<F>(among, key, service) else {
+            load::ends(slot);
+            return Err(Outcome::NoPort);
+        };
+        snat
+    } else {
+        Snat::NONE
     };
     let now = flows::now();
     let flow = if segment.opens() {
@@ -84,16 +95,32 @@ fn balance<F: Family>(
         open::<F::Table, F>(key, &flow)?;
     }
     if segment.opens() {
-        count::opened(slot);
+        count::opened(flow.backend);
     }
     Ok(flow)
 }
 
-/// Notes a new connection; without an entry its answers would not be known.
+/// The slot whose load has grown by a new connection: the one of the service with the fewest, or the one that the
+/// hash has chosen, where the service chooses so and for no service.
+///
+/// A function of its own: it happens once a connection, and leaves the stack to the others.
+#[inline(never)]
+fn begin(hashed: u32, service: u32, hash: u32) -> u64 {
+    let least = least::choose(service, hash);
+    if least != least::NONE {
+        return least;
+    }
+    load::begins(hashed);
+    hashed.into()
+}
+
+/// Notes a new connection, by which its backend's load has grown; without an entry its answers would not be
+/// known.
 #[inline(always)]
 pub fn open<T: Table, F: Family>(key: &FlowKey<F::Address>, flow: &Flow) -> Result<(), Outcome> {
     if flows::open::<T, F>(key, flow).is_nowhere() {
         count::refused(flow.backend);
+        load::ends(flow.backend);
         return Err(Outcome::TableFull);
     }
     Ok(())

@@ -51,6 +51,25 @@ pub unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> u64 {
     unreachable!("the program does not run here: {word:p}, {old}, {new}")
 }
 
+/// Adds `number`, modulo 2^64.
+///
+/// # Safety
+/// As of [`compare_exchange`].
+#[inline(always)]
+pub unsafe fn add(word: *mut u64, number: u64) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the caller's.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({word} + 0) += {number}",
+            word = in(reg) word,
+            number = in(reg) number,
+        );
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    unreachable!("the program does not run here: {word:p}, {number}")
+}
+
 /// Sets `bits`.
 ///
 /// # Safety

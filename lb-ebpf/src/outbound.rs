@@ -8,7 +8,7 @@ use crate::{
     family::Family,
     find::{self, Direction, Node},
     flows::{self, Wide},
-    maps,
+    load, maps,
     parse::TcpPacket,
     snat::{self, Among},
     target::{Target, Track},
@@ -50,6 +50,7 @@ pub fn connection<F: Family>(
     visit.speaker = address;
     let snat = snat::claim::<F>(Among::Pair(pair), key, 0).ok_or(Outcome::NoPort)?;
     let flow = Flow::opening(slot, segment.seq, flows::now()).leaving_from(snat);
+    load::begins(slot);
     admit::open::<Wide<true>, F>(key, &flow)?;
     count::opened(slot);
     Ok(flow)

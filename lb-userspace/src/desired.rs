@@ -31,6 +31,8 @@ pub struct DesiredService {
     pub refuses: bool,
     /// Whether all connections of one client address choose one backend.
     pub by_address: bool,
+    /// Whether the backend with the fewest connections for its weight is chosen, not the hash's.
+    pub by_load: bool,
 }
 
 /// A backend's part in its service's hash table.

@@ -145,6 +145,7 @@ fn changed_keys(before: Option<&Service>, after: Option<&Service>) -> Vec<String
         ("forwarding", a.forwarding.as_str() != b.forwarding.as_str()),
         ("snat_addresses", a.forwarding.snat_addresses() != b.forwarding.snat_addresses()),
         ("outbound_nat", a.outbound_nat != b.outbound_nat),
+        ("balance", a.balance != b.balance),
         ("affinity", a.affinity != b.affinity),
         ("reset_on_failure", a.reset_on_failure != b.reset_on_failure),
         ("when_unavailable", a.when_unavailable != b.when_unavailable),

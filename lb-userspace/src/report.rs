@@ -85,6 +85,9 @@ pub struct ServiceRow {
     /// `connection`, or `client-address` where all connections of one choose one backend.
     #[serde(default)]
     pub affinity: String,
+    /// `consistent-hash` or `least-connections`: what chooses a connection's backend.
+    #[serde(default)]
+    pub balance: String,
     /// `up` while a backend takes new connections, else `down`.
     pub state: String,
     /// How many backends it has.

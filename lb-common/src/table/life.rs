@@ -59,6 +59,13 @@ impl Life {
         is_zero(self.0 & Self::STATE, opaque)
     }
 
+    /// 1 where there is a flow that has not ended, else 0.
+    #[inline(always)]
+    pub fn is_open_bit(self) -> u64 {
+        const STATES: u64 = FlowState::Closing as u64 + 1;
+        ((self.0 & Self::STATE).wrapping_sub(1) < STATES).into()
+    }
+
     /// Whether its flow is proven.
     #[inline(always)]
     pub const fn is_proven(self) -> bool {

@@ -12,7 +12,7 @@ use crate::{
     count,
     family::Family,
     find::Direction,
-    hops, snat,
+    hops, load, signs, snat,
 };
 
 /// Notes a packet in the middle of a settled flow.
@@ -57,6 +57,12 @@ mod effect {
     pub const ENDED: u64 = 3;
     /// Another CPU has changed the flow in the same instant.
     pub const RACED: u64 = 4;
+    /// The backend takes the connection.
+    pub const ANSWERED: u64 = 5;
+    /// The backend refuses the connection.
+    pub const REFUSED: u64 = 6;
+    /// The backend has not answered the client so far, who asks again.
+    pub const UNANSWERED: u64 = 7;
 }
 
 /// Notes a packet of a flow, in whatever state that is; false where the connection's port has just
@@ -84,6 +90,19 @@ pub fn note<T: Table, F: Family>(
             if hit.life.is_contested() {
                 give_way::<T, F>(key, hit, place_of_newer::<T, F>(key));
             }
+            true
+        }
+        // What a node asks of others says nothing of its own listener.
+        effect::ANSWERED if !T::OUTBOUND => {
+            signs::answered(hit.slot);
+            true
+        }
+        effect::REFUSED if !T::OUTBOUND => {
+            signs::refused(hit.slot);
+            true
+        }
+        effect::UNANSWERED if !T::OUTBOUND => {
+            signs::unanswered(hit.slot);
             true
         }
         _ => true,
@@ -135,8 +154,9 @@ fn advance(hit: &mut Hit, segment: &Segment, direction: Direction) -> u64 {
     if was_proven && !was.is_proven() && was.last_seen() != life.last_seen() {
         change = Change::Prove;
     }
+    let sign = sign(was.state(), life.state(), segment, direction);
     let effect = match forgotten(change as u64) {
-        STAY if life == was => return effect::NONE,
+        STAY if life == was => return sign,
         PROVE => {
             life = life.proven();
             if was.is_newer() { effect::REPLACES } else { effect::PROVEN }
@@ -145,14 +165,27 @@ fn advance(hit: &mut Hit, segment: &Segment, direction: Direction) -> u64 {
             life = life.unproven();
             if was.is_proven() { effect::ENDED } else { effect::NONE }
         }
-        _ => effect::NONE,
+        _ => sign,
     };
     let life = Life::from_bits(forgotten(life.to_bits()));
     let effect = forgotten(effect);
     if hit.exchange(life) {
+        load::follow(hit.slot, was, life);
         return effect;
     }
     forgotten(if hit.look_again() { effect::RACED } else { effect::NONE })
+}
+
+/// What a packet of a flow says of its backend's listener.
+#[inline(always)]
+fn sign(was: FlowState, is: FlowState, segment: &Segment, direction: Direction) -> u64 {
+    let sign = match (direction, was, is) {
+        (Direction::Forward, FlowState::Opening, _) if segment.opens() => effect::UNANSWERED,
+        (Direction::Return, FlowState::Opening, FlowState::Closed) => effect::REFUSED,
+        (Direction::Return, FlowState::Opening, FlowState::Answered) => effect::ANSWERED,
+        _ => effect::NONE,
+    };
+    forgotten(sign)
 }
 
 /// A flow is proven: so is its port, if that is still its own.
@@ -174,8 +207,9 @@ fn replace<T: Table, F: Family>(key: &FlowKey<F::Address>, place: Place) -> bool
     if !look_at::<T, F>(place, key, &mut older) {
         return true;
     }
-    let free = older.life.free();
+    let (was, free) = (older.life, older.life.free());
     if older.exchange(free) {
+        load::follow(older.slot, was, free);
         count::ended(older.slot);
         if older.snat.is_some() {
             snat::unprove::<F>(key, &older.snat);

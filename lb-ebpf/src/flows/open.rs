@@ -13,6 +13,7 @@ use super::{
 use crate::{
     atomic::{self, forgotten, opaque},
     family::Family,
+    load,
 };
 
 /// What comes of [`enter`]: it is there; another CPU was quicker; a proven flow has the entry.
@@ -92,6 +93,8 @@ fn enter<T: Table, F: Family>(
         if atomic::compare_exchange(life, was, written.to_bits()) != was {
             return RACED;
         }
+        let before = (&raw const (*head).id).read_volatile().slot();
+        load::follow(before, Life::from_bits(was), written);
         T::write(head, &keyed::<T, F>(key), flow);
         let opened = written.of(flow).newer(newer);
         atomic::compare_exchange(life, written.to_bits(), opened.to_bits());

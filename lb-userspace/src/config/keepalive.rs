@@ -41,13 +41,14 @@ fn check_use(keepalive: &RawKeepalive, report: &mut Report) {
     let port = given(&keepalive.port, "port");
     let close = given(&keepalive.close, "close");
     let source = given(&keepalive.source_address, "source_address");
+    let limit = given(&keepalive.error_limit, "error_limit");
     let statuses = keepalive.down_statuses.as_ref().ok().filter(|its| its.given);
     let statuses = statuses.map(|its| (its.line, "down_statuses"));
     let (kind, useless) = match kind.value {
         KeepaliveKind::Tcp => ("tcp", vec![statuses]),
         KeepaliveKind::Sip => ("sip", Vec::new()),
         KeepaliveKind::Icmp => ("icmp", vec![port, close, statuses]),
-        KeepaliveKind::None => ("none", vec![port, source, close, statuses]),
+        KeepaliveKind::None => ("none", vec![limit, port, source, close, statuses]),
     };
     for (line, key) in useless.into_iter().flatten() {
         let message =
@@ -95,6 +96,7 @@ pub(super) fn build(raw: RawKeepalive) -> Result<Keepalive, Refused> {
         timeout: raw.timeout?.value,
         fall: raw.fall?.value,
         rise: raw.rise?.value,
+        error_limit: raw.error_limit?.map_or(Keepalive::default().error_limit, |limit| limit.value),
         port: raw.port?.map(|port| port.value),
         source_address: raw.source_address?.map(|address| address.value),
         close: raw.close?.map_or(Close::Fin, |close| close.value),

@@ -57,6 +57,7 @@ pub(super) static KEEPALIVE: Level = Level {
         "timeout",
         "fall",
         "rise",
+        "error_limit",
         "port",
         "source_address",
         "close",

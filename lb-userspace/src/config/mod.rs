@@ -106,7 +106,9 @@ pub struct Service {
     /// Whether connections that its backends open leave from the VIP. The services of one backend
     /// for which this is so have one VIP.
     pub outbound_nat: bool,
-    /// Which connections choose one backend together.
+    /// What chooses a connection's backend.
+    pub balance: Balance,
+    /// Which connections choose one backend together; by the hash alone.
     pub affinity: Affinity,
     /// Whether the flows of a backend that goes down are reset on both sides.
     pub reset_on_failure: bool,
@@ -116,6 +118,25 @@ pub struct Service {
     pub keepalive: Keepalive,
     /// In the order of the file; at least one, names unique, address and port unique.
     pub backends: Vec<Backend>,
+}
+
+/// What chooses the backend of a new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// The consistent hash.
+    ConsistentHash,
+    /// That it has the fewest connections for its weight.
+    LeastConnections,
+}
+
+impl Balance {
+    /// The word for it in the config file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConsistentHash => "consistent-hash",
+            Self::LeastConnections => "least-connections",
+        }
+    }
 }
 
 /// Which connections choose one backend together.
@@ -192,6 +213,9 @@ pub struct Keepalive {
     pub fall: u32,
     /// Successes in a row that bring a backend up, 1 to 100.
     pub rise: u32,
+    /// Connections of clients in a row that take a backend out by themselves, refused or not answered; 0:
+    /// none do, up to 1000.
+    pub error_limit: u32,
     /// The port that is asked, where it is not the backend's own.
     pub port: Option<u16>,
     /// The address of this host that asks, of the VIP's family; without one the kernel chooses.
@@ -223,6 +247,7 @@ impl Default for Keepalive {
             timeout: Duration::from_secs(1),
             fall: 3,
             rise: 2,
+            error_limit: 5,
             port: None,
             source_address: None,
             close: Close::Fin,

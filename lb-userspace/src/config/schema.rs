@@ -17,13 +17,15 @@ use super::values::{
     socket_path, switch,
 };
 use super::{
-    Affinity, Close, DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PORT, DEFAULT_SNAT_PORTS,
-    DEFAULT_WEIGHT, Keepalive, KeepaliveKind, MAX_WEIGHT, WhenUnavailable, XdpMode,
+    Affinity, Balance, Close, DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PORT,
+    DEFAULT_SNAT_PORTS, DEFAULT_WEIGHT, Keepalive, KeepaliveKind, MAX_WEIGHT, WhenUnavailable,
+    XdpMode,
 };
 
 const FLOW_CAPACITY: RangeInclusive<u32> = 1024..=1 << 24;
 const WEIGHT: RangeInclusive<u32> = 0..=MAX_WEIGHT;
 const COUNT: RangeInclusive<u32> = 1..=100;
+const ERROR_LIMIT: RangeInclusive<u32> = 0..=1000;
 /// Statuses of final answers (RFC 3261, section 7.2).
 const SIP_FINAL: RangeInclusive<u16> = 200..=699;
 
@@ -48,6 +50,7 @@ pub(super) struct RawService {
     pub forwarding: Read<ForwardingWord>,
     pub snat_addresses: Read<Vec<Located<IpAddr>>>,
     pub outbound_nat: Read<bool>,
+    pub balance: Read<Balance>,
     pub affinity: Read<Affinity>,
     pub reset_on_failure: Read<bool>,
     pub when_unavailable: Read<WhenUnavailable>,
@@ -71,6 +74,7 @@ pub(super) struct RawKeepalive {
     pub timeout: Read<Duration>,
     pub fall: Read<u32>,
     pub rise: Read<u32>,
+    pub error_limit: Result<Option<Located<u32>>, Refused>,
     pub port: Result<Option<Located<u16>>, Refused>,
     pub source_address: Result<Option<Located<IpAddr>>, Refused>,
     pub close: Result<Option<Located<Close>>, Refused>,
@@ -142,6 +146,11 @@ fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
         table.or_default("forwarding", ForwardingWord::Nat, choice("forwarding", &forwardings));
     let snat_addresses = table.list("snat_addresses", "[\"192.0.2.10\"]", address);
     let outbound_nat = table.or_default("outbound_nat", false, switch);
+    let words = [
+        ("consistent-hash", Ok(Balance::ConsistentHash)),
+        ("least-connections", Ok(Balance::LeastConnections)),
+    ];
+    let balance = table.or_default("balance", Balance::ConsistentHash, choice("balance", &words));
     let words =
         [("connection", Ok(Affinity::Connection)), ("client-address", Ok(Affinity::ClientAddress))];
     let affinity = table.or_default("affinity", Affinity::Connection, choice("affinity", &words));
@@ -170,6 +179,7 @@ fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
         forwarding,
         snat_addresses,
         outbound_nat,
+        balance,
         affinity,
         reset_on_failure,
         when_unavailable,
@@ -181,11 +191,6 @@ fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
 fn read_choices_of_later_versions(table: &mut TableReader<'_, '_>) {
     let instead = "only TCP is balanced";
     table.check("protocol", choice("protocol", &[("tcp", Ok(())), ("udp", Err(instead))]));
-    let instead = "backends are chosen by the consistent hash";
-    table.check(
-        "balance",
-        choice("balance", &[("consistent-hash", Ok(())), ("least-connections", Err(instead))]),
-    );
     let instead = "new connections are not limited";
     table.check("max_new_per_second", never("max_new_per_second", instead));
     let instead = "clients are not filtered by address";
@@ -209,6 +214,7 @@ fn read_keepalive(nested: Nested<'_>, report: &mut Report) -> RawKeepalive {
     let timeout = table.or_default("timeout", default.timeout, duration);
     let fall = table.or_default("fall", default.fall, integer(COUNT));
     let rise = table.or_default("rise", default.rise, integer(COUNT));
+    let error_limit = table.optional("error_limit", integer(ERROR_LIMIT));
     let asked = table.optional("port", port);
     let source_address = table.optional("source_address", address);
     let words = [("fin", Ok(Close::Fin)), ("rst", Ok(Close::Rst))];
@@ -223,6 +229,7 @@ fn read_keepalive(nested: Nested<'_>, report: &mut Report) -> RawKeepalive {
         timeout,
         fall,
         rise,
+        error_limit,
         port: asked,
         source_address,
         close,

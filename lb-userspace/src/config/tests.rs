@@ -72,6 +72,7 @@ fn example() -> Config {
             port: 5060,
             forwarding: Forwarding::Nat,
             outbound_nat: false,
+            balance: Balance::ConsistentHash,
             affinity: Affinity::Connection,
             reset_on_failure: true,
             when_unavailable: WhenUnavailable::Reset,
@@ -82,6 +83,7 @@ fn example() -> Config {
                 timeout: Duration::from_secs(1),
                 fall: 3,
                 rise: 2,
+                error_limit: 5,
                 port: None,
                 source_address: None,
                 close: Close::Fin,
@@ -135,6 +137,7 @@ backend = [
 [[service]]
 name = "sip_A.1-x"
 vip = "192.0.2.100"
+balance = "least-connections"
 
 [service.keepalive]
 type = "sip"
@@ -147,6 +150,7 @@ retry_interval = "10ms"
 timeout = "1m 30s"
 fall = 1
 rise = 100
+error_limit = 0
 
 [[service.backend]]
 name = "imp1"
@@ -171,6 +175,7 @@ weight = 0
     assert_eq!(backends, [(5070, 0, false), (1, 65535, true)]);
 
     assert_eq!((sip.name.as_str(), sip.vip, sip.port), ("sip_A.1-x", csta.vip, 5060));
+    assert_eq!(sip.balance, Balance::LeastConnections);
     assert_eq!(
         sip.keepalive,
         Keepalive {
@@ -180,6 +185,7 @@ weight = 0
             timeout: Duration::from_secs(90),
             fall: 1,
             rise: 100,
+            error_limit: 0,
             port: Some(5062),
             source_address: Some(IpAddr::from([192, 0, 2, 1])),
             close: Close::Rst,

@@ -9,8 +9,8 @@ use super::address::family;
 use super::report::{Refused, Report, key_in};
 use super::schema::{ForwardingWord, RawBackend, RawConfig, RawService};
 use super::{
-    Backend, Config, Forwarding, MAX_BACKENDS, MAX_SERVICES, MAX_SERVICES_PER_BACKEND, Service,
-    keepalive, translation,
+    Affinity, Backend, Balance, Config, Forwarding, MAX_BACKENDS, MAX_SERVICES,
+    MAX_SERVICES_PER_BACKEND, Service, keepalive, translation,
 };
 
 /// Turns a file into a config. Where some value was refused there is none, but the others are
@@ -27,6 +27,7 @@ pub(super) fn validate(raw: RawConfig, report: &mut Report) -> Result<Config, Re
     if let Ok(services) = &raw.services {
         check_limits(services, report);
         check_services(services, report);
+        check_choices(services, report);
         check_backends(services, report);
         check_shared_backends(services, report);
         translation::check(services, report);
@@ -65,6 +66,17 @@ fn check_services(services: &[RawService], report: &mut Report) {
                 let place = SocketAddr::new(vip.value, port.value);
                 format!("the service of line {first} has {place}: change VIP or port")
             });
+        }
+    }
+}
+
+fn check_choices(services: &[RawService], report: &mut Report) {
+    for service in services {
+        let (Ok(balance), Ok(affinity)) = (&service.balance, &service.affinity) else { continue };
+        if (balance.value, affinity.value) == (Balance::LeastConnections, Affinity::ClientAddress) {
+            let message = "\"client-address\" is kept by the hash, and balance = \"least-connections\" does \
+                           not choose by it: remove one of the two";
+            report.refuse(affinity.line, key_in(&service.path, "affinity"), message.to_owned());
         }
     }
 }
@@ -199,6 +211,7 @@ fn build_service(raw: RawService) -> Result<Service, Refused> {
             }
         },
         outbound_nat: raw.outbound_nat?.value,
+        balance: raw.balance?.value,
         affinity: raw.affinity?.value,
         reset_on_failure: raw.reset_on_failure?.value,
         when_unavailable: raw.when_unavailable?.value,

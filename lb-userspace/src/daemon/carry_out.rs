@@ -14,6 +14,7 @@ use crate::{
     config::format_duration,
     control::{BackendName, Order, Refused},
     datapath::{FlowTable, now_ticks},
+    keepalive::LiveTraffic,
     report::FlowRow,
     state::{Effects, Status},
 };
@@ -69,6 +70,20 @@ impl Daemon {
         if effects != Effects::default() {
             self.carry_out(effects);
         }
+    }
+
+    /// Follows what live traffic says of backends.
+    pub(super) fn look_at_traffic(&mut self) {
+        let datapath = &self.datapath;
+        if !datapath.has_signs() {
+            self.traffic = LiveTraffic::default();
+            return;
+        }
+        let findings = self.traffic.look(self.state.candidates(), |slot| datapath.signs(slot));
+        for finding in findings.iter().filter(|finding| finding.out.is_some()) {
+            datapath.clear_signs(finding.candidate.slot);
+        }
+        self.keepalives.follow(findings);
     }
 
     /// The flows of some backends are gone.

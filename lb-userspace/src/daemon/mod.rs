@@ -28,7 +28,7 @@ use crate::{
     config::{Config, XdpMode},
     control::{Handle, Request},
     datapath::{self, Datapath, Mode, Resetter},
-    keepalive::{self, Keepalives},
+    keepalive::{self, Keepalives, LiveTraffic},
     metrics,
     net::{self, Changes, Forwarding, Neighbours, VipAddresses, VlanOffload},
     report::InterfaceRow,
@@ -41,6 +41,8 @@ use signals::{Signal, Signals};
 const TICK: Duration = Duration::from_secs(1);
 /// How long resets that are under way may hold up the end.
 const LAST_RESETS: Duration = Duration::from_secs(5);
+/// How often what live traffic says of backends is looked at.
+const LOOK_AT_TRAFFIC: Duration = Duration::from_millis(25);
 /// How often flows that ended are looked for, in ticks.
 const SWEEP_EVERY: u64 = 10;
 /// How often the VIPs' addresses are looked at, in ticks.
@@ -60,6 +62,7 @@ struct Daemon {
     neighbours: Neighbours,
     changes: Changes,
     keepalives: Keepalives,
+    traffic: LiveTraffic,
     /// The XDP modes that are really on, as last read.
     modes: Vec<InterfaceRow>,
     /// Something could not be written: the next tick tries again.
@@ -132,6 +135,7 @@ impl Daemon {
             neighbours: Neighbours::start(net::connect()?, &config.interfaces),
             changes: Changes::listen().await?,
             keepalives,
+            traffic: LiveTraffic::default(),
             netlink,
             config,
             modes: Vec::new(),
@@ -205,7 +209,10 @@ impl Daemon {
             self.config.admin_socket.display()
         );
         let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK_AT_TRAFFIC);
+        for beat in [&mut tick, &mut look] {
+            beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
@@ -231,6 +238,7 @@ impl Daemon {
                     error!("the admin socket no longer answers: {ended:?}; balancing goes on");
                 }
                 _ = tick.tick() => self.tick().await,
+                _ = look.tick() => self.look_at_traffic(),
             }
         }
         drop((stop_figures, stop_server));

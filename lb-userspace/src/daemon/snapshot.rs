@@ -178,6 +178,7 @@ fn service_row(
         forwarding: service.forwarding.as_str().to_owned(),
         snat_addresses: service.forwarding.snat_addresses().to_vec(),
         outbound_nat: service.outbound_nat,
+        balance: service.balance.as_str().to_owned(),
         affinity: service.affinity.as_str().to_owned(),
         state: if available > 0 { "up" } else { "down" }.to_owned(),
         backends: backends.len(),

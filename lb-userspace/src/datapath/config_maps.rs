@@ -22,6 +22,7 @@ use super::{
     entries::{backend_of, endpoint},
     error::DatapathError,
     leases::Leases,
+    members::Members,
     pairs::{Pairs, PortRules},
     take,
 };
@@ -51,6 +52,7 @@ pub(super) struct ConfigMaps {
     vips: Array<MapData, Endpoint>,
     backends: Array<MapData, Backend>,
     maglev: ArrayOfMaps<MapData, MaglevTable>,
+    members: Members,
     interfaces: DevMapHash<MapData>,
     one_buffer: BpfHashMap<MapData, u32, u32>,
     pub(super) pairs: Pairs,
@@ -80,6 +82,7 @@ impl ConfigMaps {
             vips: take(ebpf, VIPS)?,
             backends: take(ebpf, BACKENDS)?,
             maglev: take(ebpf, MAGLEV)?,
+            members: Members::new(ebpf)?,
             interfaces: take(ebpf, INTERFACES)?,
             one_buffer: take(ebpf, ONE_BUFFER)?,
             pairs: Pairs::new(ebpf, rules, leases)?,
@@ -125,6 +128,7 @@ impl ConfigMaps {
         self.addresses.apply(desired, &self.pairs)?;
         self.write_backends(desired, counters)?;
         self.write_maglev(desired)?;
+        self.members.apply(desired)?;
         self.write_services(desired, counters)?;
         self.write_ports(desired)?;
         pairs
@@ -137,6 +141,7 @@ impl ConfigMaps {
             backends.get(&wanted.slot).is_some_and(|its| its.standing == wanted.standing)
         }) && desired.services.iter().all(|wanted| {
             tables.get(&wanted.id).is_some_and(|(members, _)| *members == wanted.members)
+                && self.members.are_those_of(wanted)
         })
     }
 

@@ -29,6 +29,7 @@ use super::{
     batch,
     error::DatapathError,
     leases::{Held, Leases},
+    loads::Loads,
     pressure, take,
 };
 
@@ -58,6 +59,7 @@ struct Shared {
 
 /// What the program does not know of what is removed here.
 struct Notes {
+    loads: Loads,
     /// Proven flows that were removed, by slot: the program does not count those.
     removed: Mutex<HashMap<u32, u64>>,
     leases: Leases,
@@ -88,7 +90,7 @@ impl FlowTable {
             capacity,
             seed,
             tiers: Tiers::new(ebpf, capacity)?,
-            notes: Notes { removed: Mutex::default(), leases },
+            notes: Notes { loads: Loads::new(ebpf)?, removed: Mutex::default(), leases },
         })))
     }
 
@@ -158,6 +160,11 @@ impl FlowTable {
         let removed = self.0.notes.removed().get(&slot).copied().unwrap_or(0);
         // The CPUs' counters are not read at one instant.
         counters.flows_proven.saturating_sub(counters.flows_ended).saturating_sub(removed)
+    }
+
+    /// How many connections a slot has that have not ended, those that still open included.
+    pub fn load(&self, slot: u32) -> u64 {
+        self.0.notes.loads.of(slot)
     }
 
     /// Before a slot is given to another backend.
@@ -266,9 +273,10 @@ impl Notes {
         *self.removed().entry(flow.backend).or_default() += 1;
     }
 
-    /// A flow is no longer in the table: its port may be another's.
+    /// A flow is no longer in the table: its backend has one less, and its port may be another's.
     fn release(&self, seen: &Seen) {
-        let Seen { key, flow: Flow { snat, .. }, life, .. } = seen;
+        let Seen { key, flow: Flow { snat, backend, .. }, life, .. } = seen;
+        self.loads.lose(*backend, *life);
         if !snat.is_some() {
             return;
         }

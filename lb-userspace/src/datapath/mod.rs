@@ -11,6 +11,9 @@ mod flows;
 mod fragments;
 mod handoff;
 mod leases;
+mod live;
+mod loads;
+mod members;
 mod memory;
 mod pairs;
 mod pressure;
@@ -34,7 +37,7 @@ use aya::{
     maps::{Array, Map, MapData, ProgramArray},
     programs::{Program, ProgramFd, Xdp},
 };
-use lb_common::{BUCKETS, ENTRY, NARROW_MAP, NEWS_MAP, SEED, Step, hop::News, table};
+use lb_common::{BUCKETS, ENTRY, NARROW_MAP, NEWS_MAP, SEED, Step, hop::News, signs::Signs, table};
 
 pub use attach::{Attachment, Mode};
 pub use counters::{Counts, ServiceOutcome};
@@ -50,6 +53,7 @@ use config_maps::ConfigMaps;
 use counters::Counters;
 use flows::WideSlot;
 use leases::Leases;
+use live::LiveSigns;
 use vlans::Vlans;
 
 /// The object that the build script made, aligned for the ELF reader.
@@ -69,6 +73,7 @@ pub struct Datapath {
     counters: Counters,
     flows: FlowTable,
     wide: WideSlot,
+    live: LiveSigns,
     news_map: Array<MapData, u64>,
     /// What it says.
     news: News,
@@ -100,6 +105,7 @@ impl Datapath {
         let leases = Leases::default();
         let flows = FlowTable::new(&mut ebpf, (flow_capacity, seed), leases.clone())?;
         let wide = WideSlot::new(&mut ebpf)?;
+        let live = LiveSigns::new(&mut ebpf)?;
         let news_map = take(&mut ebpf, NEWS_MAP)?;
         let config = ConfigMaps::new(&mut ebpf, rules, leases)?;
         let vlans = Vlans::new(&mut ebpf)?;
@@ -113,6 +119,7 @@ impl Datapath {
             counters,
             flows,
             wide,
+            live,
             news_map,
             news: News::default(),
             handoffs_failed: Arc::default(),
@@ -219,6 +226,22 @@ impl Datapath {
         let mut counts = self.counters.read(services, slots)?;
         counts.handoffs_failed = self.handoffs_failed.load(Ordering::Relaxed);
         Ok(counts)
+    }
+
+    /// Whether live traffic says anything of any backend.
+    pub fn has_signs(&self) -> bool {
+        self.live.any()
+    }
+
+    /// What live traffic says of the backend in a slot, since it last took a connection or
+    /// [`Datapath::clear_signs`].
+    pub fn signs(&self, slot: u32) -> Signs {
+        self.live.of(slot)
+    }
+
+    /// What live traffic has said of the backend in a slot is settled.
+    pub fn clear_signs(&self, slot: u32) {
+        self.live.clear(slot);
     }
 
     /// The flow table, for listing and removing.

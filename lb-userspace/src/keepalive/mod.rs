@@ -6,6 +6,7 @@
 
 mod icmp;
 pub mod judge;
+pub mod live;
 mod sip;
 pub mod tcp;
 mod worker;
@@ -18,7 +19,8 @@ use tokio::sync::mpsc;
 
 use crate::config::{Keepalive, KeepaliveKind};
 pub use judge::{Change, Failure, Health};
-use worker::Worker;
+pub use live::{Candidate, Finding, LiveTraffic};
+use worker::{Urge, Worker};
 
 /// A backend to be probed. VIP and address are its identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,6 +160,15 @@ impl<P: Probe> Keepalives<P> {
                 }
             };
             self.workers.insert(key, worker);
+        }
+    }
+
+    /// Follows what live traffic says.
+    pub fn follow(&self, findings: Vec<Finding>) {
+        for Finding { candidate, out } in findings {
+            if let Some(worker) = self.workers.get(&(candidate.vip, candidate.address)) {
+                worker.urge(out.map_or(Urge::Check, Urge::Out));
+            }
         }
     }
 

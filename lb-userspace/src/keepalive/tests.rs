@@ -1,10 +1,12 @@
-//! The scheduler under a stopped clock with scripted nodes, and once with real sockets.
+//! The scheduler under a stopped clock with scripted nodes.
+
+mod sockets;
+mod urged;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use tokio::net::TcpListener;
 use tokio::time::{Instant, advance, sleep, timeout};
 
 use super::*;
@@ -312,39 +314,4 @@ async fn beats_missed_while_the_machine_slept_are_not_made_up_for() {
     advance(secs(3600)).await;
     sleep(Duration::from_millis(10)).await;
     assert_eq!(script.probed(node(1)).len(), 2);
-}
-
-#[tokio::test]
-async fn real_nodes_are_told_apart() {
-    told_apart(Ipv4Addr::LOCALHOST.into()).await;
-}
-
-#[tokio::test]
-async fn real_nodes_of_ipv6_are_told_apart() {
-    told_apart(Ipv6Addr::LOCALHOST.into()).await;
-}
-
-async fn told_apart(local: IpAddr) {
-    let fast = Keepalive {
-        interval: Duration::from_millis(200),
-        retry_interval: Duration::from_millis(50),
-        timeout: Duration::from_millis(500),
-        ..settings()
-    };
-    let listener = TcpListener::bind((local, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (sender, mut events) = mpsc::channel(16);
-    let mut keepalives = Keepalives::new(sender);
-    keepalives.reconcile(&[Target { address, ..target(1, fast) }]);
-    let next = async |events: &mut mpsc::Receiver<Event>| {
-        let event = timeout(secs(10), events.recv()).await.expect("a change in time").unwrap();
-        (event.change, event.reason)
-    };
-    assert_eq!(next(&mut events).await.0, Change::Up);
-    drop(listener);
-    let refused = "tcp connection refused, 3 of 3".to_string();
-    assert_eq!(next(&mut events).await, (Change::Down, refused));
-    let _listener = TcpListener::bind(address).await.unwrap();
-    let succeeded = "tcp connect succeeded, 2 of 2".to_string();
-    assert_eq!(next(&mut events).await, (Change::Up, succeeded));
 }

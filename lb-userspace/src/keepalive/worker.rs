@@ -19,11 +19,26 @@ const SPREAD: Duration = Duration::from_millis(150);
 /// A probe that begins later than this after its time shifts those that follow.
 const SLACK: Duration = Duration::from_millis(50);
 
+/// How often a target is checked at most because live traffic asks for it.
+const BETWEEN_URGED: Duration = Duration::from_millis(25);
+/// How much may be asked of a task that is at work.
+const URGES: usize = 4;
+
+/// What live traffic says of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Urge {
+    /// It did not take a connection: to be checked at once.
+    Check,
+    /// It took none for too long, by this reason: it is out.
+    Out(String),
+}
+
 /// The task of one target, as its owner sees it. To drop it ends the task at once.
 #[derive(Debug)]
 pub struct Worker {
     target: Target,
     settings: watch::Sender<Keepalive>,
+    urges: mpsc::Sender<Urge>,
     record: Arc<Mutex<Record>>,
     task: JoinHandle<()>,
 }
@@ -36,6 +51,7 @@ impl Worker {
         (events, doubts): (mpsc::Sender<Event>, Option<mpsc::UnboundedSender<IpAddr>>),
     ) -> Self {
         let (settings, receiver) = watch::channel(target.keepalive.clone());
+        let (urges, urged) = mpsc::channel(URGES);
         let record = Arc::new(Mutex::new(Record::new()));
         let course = Course {
             vip: target.vip,
@@ -44,8 +60,8 @@ impl Worker {
             events,
             doubts,
         };
-        let task = tokio::spawn(course.run(probe, receiver));
-        Self { target: target.clone(), settings, record, task }
+        let task = tokio::spawn(course.run(probe, receiver, urged));
+        Self { target: target.clone(), settings, urges, record, task }
     }
 
     /// What is known of the target.
@@ -63,6 +79,12 @@ impl Worker {
             checks: record.checks,
             failures: record.failures,
         }
+    }
+
+    /// Has the target looked at for what live traffic says of it.
+    pub fn urge(&self, urge: Urge) {
+        // Where the task has enough to do, what is said once more says nothing new.
+        let _ = self.urges.try_send(urge);
     }
 
     /// Takes the same target's new names, and its settings where they differ; these rule from
@@ -124,11 +146,17 @@ struct Course {
 }
 
 impl Course {
-    async fn run(self, probe: impl Probe, mut settings: watch::Receiver<Keepalive>) {
+    async fn run(
+        self,
+        probe: impl Probe,
+        mut settings: watch::Receiver<Keepalive>,
+        mut urged: mpsc::Receiver<Urge>,
+    ) {
         let mut judge = Judge::new(&settings.borrow_and_update());
         let mut due = Instant::now() + SPREAD.mul_f64(self.part());
         // All that are well begin an interval at one time: once, it is shortened for each by its part.
         let mut shortened = false;
+        let mut begun = Instant::now();
         loop {
             let probes = judge.settings().kind != KeepaliveKind::None;
             if !probes {
@@ -139,7 +167,8 @@ impl Course {
                 () = sleep_until(due), if probes => {
                     // By the schedule and not by the clock, so that delays do not add up; a beat
                     // that was missed is not made up for.
-                    let beat = due.max(Instant::now() - SLACK);
+                    begun = Instant::now();
+                    let beat = due.max(begun - SLACK);
                     let outcome = probe.probe(self.address, judge.settings()).await;
                     let was_well = judge.is_well();
                     let seen = judge.observe(&outcome);
@@ -155,6 +184,16 @@ impl Course {
                     due = (beat + next_in).max(Instant::now());
                     self.report(&judge, seen, Some(&outcome)).await;
                 }
+                Some(urge) = urged.recv(), if probes => match urge {
+                    Urge::Check => {
+                        judge.press();
+                        due = due.min(begun + BETWEEN_URGED);
+                    }
+                    Urge::Out(reason) => if let Some(seen) = judge.condemn(&reason) {
+                        due = Instant::now() + seen.next_in;
+                        self.report(&judge, seen, None).await;
+                    }
+                },
                 changed = settings.changed() => {
                     if changed.is_err() {
                         return;

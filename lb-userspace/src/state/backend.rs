@@ -10,6 +10,7 @@ use crate::{
     config,
     control::{BackendName, Order},
     desired::DesiredMember,
+    keepalive::Change,
 };
 
 /// How long a backend that has left the file is kept at least: connections that were opening
@@ -71,6 +72,8 @@ pub struct Backend {
     pub since: Instant,
     /// What its keepalive last decided.
     pub(super) up: bool,
+    /// Whether clients' connections alone took it out.
+    out: bool,
     health_reason: String,
     /// Whether its keepalive has decided since it is in the file.
     decided: bool,
@@ -90,6 +93,7 @@ impl Backend {
             backup: config.backup,
             since: now,
             up: false,
+            out: false,
             health_reason: UNKNOWN.to_owned(),
             decided: false,
             listed: true,
@@ -128,7 +132,7 @@ impl Backend {
 
     /// Whether its keepalive has found it down.
     fn has_failed(&self) -> bool {
-        self.decided && !self.up
+        self.decided && !self.up && !self.out
     }
 
     /// Whether it is asked, to take new flows if it answers.
@@ -177,7 +181,8 @@ impl Backend {
     pub(super) fn told(&self) -> (Status, bool) {
         let status = self.status();
         let news = match status {
-            Status::Up | Status::Down => self.decided,
+            Status::Up => self.decided,
+            Status::Down => self.has_failed(),
             Status::Draining => self.listed && self.has_failed(),
             Status::Suspended => false,
         };
@@ -185,8 +190,8 @@ impl Backend {
     }
 
     /// Notes what its keepalive decided.
-    pub(super) fn hear(&mut self, up: bool, reason: &str) {
-        self.up = up;
+    pub(super) fn hear(&mut self, change: Change, reason: &str) {
+        (self.up, self.out) = (change == Change::Up, change == Change::Out);
         self.decided = true;
         reason.clone_into(&mut self.health_reason);
     }
@@ -194,7 +199,7 @@ impl Backend {
     /// Notes whether it is in the file. While it was not, nobody asked how it was.
     pub(super) fn list(&mut self, listed: bool) {
         if listed && !self.listed {
-            self.up = false;
+            (self.up, self.out) = (false, false);
             self.decided = false;
             UNKNOWN.clone_into(&mut self.health_reason);
         }

@@ -18,10 +18,10 @@ use std::{
 use lb_common::Standing;
 
 use crate::{
-    config::{Affinity, MAX_WEIGHT},
+    config::{Affinity, Balance, MAX_WEIGHT},
     control::{BackendName, Order, Refused},
     desired::{Desired, DesiredBackend, DesiredService},
-    keepalive::{Change, Event, Target},
+    keepalive::{Candidate, Change, Event, Target},
 };
 
 pub use backend::{Backend, Status};
@@ -98,7 +98,7 @@ impl State {
         let Some(service) = service else { return effects };
         if let Some(change) = service.change(event.address) {
             change.make(&mut effects, now, |backend| {
-                backend.hear(event.change == Change::Up, &event.reason);
+                backend.hear(event.change, &event.reason);
             });
         }
         if service.backends.iter().all(|backend| backend.up || !backend.listed) {
@@ -190,7 +190,7 @@ impl State {
             let asked = service.backends.iter_mut().filter(|backend| backend.is_asked());
             asked
                 .filter(|backend| backend.is_undecided())
-                .for_each(|backend| backend.hear(true, ""));
+                .for_each(|backend| backend.hear(Change::Up, ""));
         }
         self
     }
@@ -221,6 +221,7 @@ impl State {
             outbound_nat: service.outbound_nat,
             refuses: service.refuses(),
             by_address: service.affinity == Affinity::ClientAddress,
+            by_load: service.balance == Balance::LeastConnections,
         });
         let backends = self.services.iter().flat_map(|service| {
             let members: HashSet<u32> = service.members().map(|member| member.slot).collect();
@@ -239,6 +240,20 @@ impl State {
             })
         });
         Desired { services: services.collect(), backends: backends.collect() }
+    }
+
+    /// The backends that clients' connections go to.
+    pub fn candidates(&self) -> impl Iterator<Item = Candidate> {
+        self.services.iter().flat_map(|service| {
+            let offered = service.backends.iter().filter(|backend| service.offers(backend)).count();
+            service.members().map(move |backend| Candidate {
+                slot: backend.slot,
+                vip: service.vip,
+                address: backend.address,
+                error_limit: service.keepalive.error_limit,
+                has_others: offered > 1,
+            })
+        })
     }
 
     /// What keepalives should ask: every backend of the file, whatever an operator has ordered.

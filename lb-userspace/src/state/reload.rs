@@ -114,6 +114,7 @@ impl State {
                     vip: vip(wanted),
                     forwarding: wanted.forwarding.clone(),
                     outbound_nat: wanted.outbound_nat,
+                    balance: wanted.balance,
                     affinity: wanted.affinity,
                     reset_on_failure: wanted.reset_on_failure,
                     when_unavailable: wanted.when_unavailable,
@@ -128,6 +129,7 @@ impl State {
         service.name.clone_from(&wanted.name);
         service.forwarding.clone_from(&wanted.forwarding);
         service.outbound_nat = wanted.outbound_nat;
+        service.balance = wanted.balance;
         service.affinity = wanted.affinity;
         service.reset_on_failure = wanted.reset_on_failure;
         service.when_unavailable = wanted.when_unavailable;

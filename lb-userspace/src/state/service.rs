@@ -7,7 +7,7 @@ use std::{
 
 use super::{Backend, BackendChange};
 use crate::{
-    config::{Affinity, Forwarding, Keepalive, WhenUnavailable},
+    config::{Affinity, Balance, Forwarding, Keepalive, WhenUnavailable},
     control::{BackendName, Order, Refused},
 };
 
@@ -24,6 +24,8 @@ pub struct Service {
     pub forwarding: Forwarding,
     /// Whether connections that its backends open leave from the VIP.
     pub outbound_nat: bool,
+    /// What chooses a connection's backend.
+    pub balance: Balance,
     /// Which connections choose one backend together.
     pub affinity: Affinity,
     /// Whether the flows of a backend that goes down are reset.

@@ -247,6 +247,7 @@ pub fn snapshot() -> Snapshot {
             forwarding: "nat".to_owned(),
             snat_addresses: Vec::new(),
             outbound_nat: false,
+            balance: "consistent-hash".to_owned(),
             affinity: String::from("connection"),
             state: "up".to_owned(),
             backends: 2,

@@ -79,6 +79,7 @@ fn maps() -> Result<Vec<(String, u64)>> {
             outbound_nat: false,
             refuses: false,
             by_address: false,
+            by_load: false,
         }],
         backends: vec![DesiredBackend {
             slot: 0,

@@ -162,6 +162,7 @@ fn desired(plan: &StagePlan, lab: &LabPlan) -> Desired {
             outbound_nat: false,
             refuses: false,
             by_address: false,
+            by_load: false,
         });
         desired.backends.extend(slots.map(|slot| DesiredBackend {
             slot,

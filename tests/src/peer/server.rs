@@ -35,6 +35,8 @@ pub struct ServerReport {
 /// How a server ends its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
+    /// It has no new ones.
+    Refuse,
     Close,
     Reset,
 }
@@ -113,6 +115,14 @@ impl Server {
         lock(&self.report).clone()
     }
 
+    /// Its port refuses from now on; the connections that it has go on.
+    pub fn refuse(&self) {
+        for worker in &self.workers {
+            // As in `finish`.
+            let _ = worker.end.send(End::Refuse);
+        }
+    }
+
     /// Ends as a process does that is killed with data unread: the port refuses from now on,
     /// every connection is reset.
     pub fn kill(mut self) -> ServerReport {
@@ -167,12 +177,9 @@ async fn serve(
     let (end, ended) = watch::channel(None);
     let order = apart::next_order(&orders);
     tokio::pin!(order);
-    loop {
+    let how = loop {
         tokio::select! {
-            how = &mut order => {
-                end.send_replace(how.or(Some(End::Close)));
-                break;
-            }
+            how = &mut order => break how,
             // Ended connections are taken off the set, or it would grow with each.
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
@@ -188,8 +195,10 @@ async fn serve(
                 Err(_) => tokio::task::yield_now().await,
             },
         }
-    }
+    };
     drop(listener);
+    let how = if how == Some(End::Refuse) { apart::next_order(&orders).await } else { how };
+    end.send_replace(how.or(Some(End::Close)));
     while connections.join_next().await.is_some() {}
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::{Flow, FlowState, Outcome};
+use lb_common::{Flow, FlowState, Outcome, signs::Signs};
 use lb_tests::packet::{Flags, Frame};
 use lb_userspace::{
     datapath::{PortRules, now_ticks, resets},
@@ -291,5 +291,15 @@ fn it_ends_by_the_resets_that_its_two_ends_expect() {
             assert_eq!(judge(&to_client), (talk.vip, talk.client, talk.backend_next));
             assert_eq!(judge(&to_far), (talk.seen, far, talk.client_next));
         }
+    });
+}
+
+#[test]
+fn a_node_that_others_refuse_takes_connections_all_the_same() {
+    each_kind(|six, rig| {
+        let mut talk = talk(six, 1, 40_000);
+        talk.node_says(rig, 1, Flags::SYN, b"");
+        talk.remote_says(rig, 1, Flags::RST_ACK, b"");
+        assert_eq!(rig.datapath.signs(1), Signs::default());
     });
 }

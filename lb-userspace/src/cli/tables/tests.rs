@@ -33,6 +33,7 @@ fn service() -> ServiceRow {
         forwarding: "nat".to_owned(),
         snat_addresses: Vec::new(),
         outbound_nat: false,
+        balance: "consistent-hash".to_owned(),
         affinity: String::from("connection"),
         state: "up".to_owned(),
         backends: 3,

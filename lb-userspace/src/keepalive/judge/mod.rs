@@ -6,6 +6,10 @@
 //! so a failure is soon decided, and a node that comes back is soon used. With probes that begin on
 //! schedule, a backend that falls silent is down within
 //! `interval + fall * (retry_interval + timeout)`.
+//!
+//! Live traffic may say earlier that it takes no connections. Then it is checked at once, and from a failure
+//! on at once again, until that is decided; and beyond a limit that is not this module's it is out by
+//! that alone: a check at once tells whether it is down, and if not it has to be well for `rise` intervals.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -41,6 +45,9 @@ pub enum Change {
     Up,
     /// It is not to be used. Also the first decision about a backend that was never up.
     Down,
+    /// It may have no new connections: live traffic says that it takes none, whatever it answers to
+    /// checks. Those that it has may be well.
+    Out,
 }
 
 /// Why a probe did not succeed: a short text such as "tcp connection refused".
@@ -75,12 +82,26 @@ pub struct Judge {
     successes: u32,
     /// Failures since the last success.
     failures: u32,
+    /// Live traffic has failed since the last success.
+    pressed: bool,
+    /// It is down by live traffic alone.
+    out: bool,
 }
+
+/// Between two checks of a backend on which live traffic has failed.
+const AT_ONCE: Duration = Duration::from_millis(10);
 
 impl Judge {
     /// A judge of a backend of which nothing is known.
     pub fn new(settings: &Keepalive) -> Self {
-        Self { settings: settings.clone(), health: Health::Unchecked, successes: 0, failures: 0 }
+        Self {
+            settings: settings.clone(),
+            health: Health::Unchecked,
+            successes: 0,
+            failures: 0,
+            pressed: false,
+            out: false,
+        }
     }
 
     /// Takes new settings; what is known of the backend stays.
@@ -105,7 +126,29 @@ impl Judge {
 
     /// From the beginning of one probe to that of the next, as things stand.
     pub fn pace(&self) -> Duration {
-        if self.is_well() { self.settings.interval } else { self.settings.retry_interval }
+        if self.pressed && self.failures > 0 && (self.health == Health::Up || self.out) {
+            self.settings.retry_interval.min(AT_ONCE)
+        } else if self.is_well() || self.out && self.failures == 0 {
+            self.settings.interval
+        } else {
+            self.settings.retry_interval
+        }
+    }
+
+    /// Live traffic has failed on the backend: until it succeeds again, or is down, it is checked at once.
+    pub fn press(&mut self) {
+        self.pressed = true;
+    }
+
+    /// Live traffic has failed on the backend so often that it is out. Nothing where it is down anyway.
+    pub fn condemn(&mut self, reason: &str) -> Option<Observation> {
+        if self.health != Health::Up {
+            return None;
+        }
+        (self.health, self.successes) = (Health::Down, 0);
+        (self.out, self.pressed) = (true, true);
+        let (change, next_in) = (Some(Change::Out), Duration::ZERO);
+        Some(Observation { change, next_in, reason: reason.to_owned() })
     }
 
     /// Takes a probe's outcome: the time that it took, or why it failed.
@@ -124,7 +167,7 @@ impl Judge {
     /// Takes the backend for up, as the settings of a service without probes ask for.
     pub fn trust(&mut self) -> Observation {
         let change = (self.health != Health::Up).then_some(Change::Up);
-        (self.health, self.successes, self.failures) = (Health::Up, 0, 0);
+        (self.health, self.successes, self.failures, self.out) = (Health::Up, 0, 0, false);
         Observation {
             change,
             next_in: self.pace(),
@@ -133,8 +176,10 @@ impl Judge {
     }
 
     fn succeeded(&mut self) -> Observation {
-        self.successes = self.successes.saturating_add(1);
-        self.failures = 0;
+        // The check that tells whether a node that is out is down says nothing of how it does later.
+        let counts = !(self.out && self.pressed);
+        self.successes = self.successes.saturating_add(counts.into());
+        (self.failures, self.pressed) = (0, false);
         let text = success_text(self.settings.kind);
         let needed = match self.health {
             Health::Unchecked => 1,
@@ -149,7 +194,7 @@ impl Judge {
         };
         let change = (self.successes >= needed).then_some(Change::Up);
         if change.is_some() {
-            self.health = Health::Up;
+            (self.health, self.out) = (Health::Up, false);
         }
         let reason = format!("{text}, {} of {needed}", self.successes.min(needed));
         Observation { change, next_in: self.pace(), reason }
@@ -158,14 +203,14 @@ impl Judge {
     fn failed(&mut self, text: &str) -> Observation {
         self.failures = self.failures.saturating_add(1);
         self.successes = 0;
-        if self.health == Health::Down {
+        if self.health == Health::Down && !self.out {
             let reason = format!("{text}, {} in a row", self.failures);
             return Observation { change: None, next_in: self.pace(), reason };
         }
         let needed = self.settings.fall;
         let change = (self.failures >= needed).then_some(Change::Down);
         if change.is_some() {
-            self.health = Health::Down;
+            (self.health, self.out) = (Health::Down, false);
         }
         let reason = format!("{text}, {} of {needed}", self.failures.min(needed));
         Observation { change, next_in: self.pace(), reason }

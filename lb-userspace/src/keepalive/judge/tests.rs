@@ -166,7 +166,7 @@ proptest! {
             prop_assert_eq!(judge.health(), expected);
             prop_assert_eq!(seen.change.is_some(), before != expected);
             if let Some(change) = seen.change {
-                told = match change { Change::Up => Health::Up, Change::Down => Health::Down };
+                told = if change == Change::Up { Health::Up } else { Health::Down };
             }
             prop_assert_eq!(told, expected, "whoever hears only changes knows the health");
             let well = expected == Health::Up && outcome;

@@ -155,3 +155,33 @@ fn a_reload_that_begins_to_reset_on_failure_resets_what_is_down() {
     assert_eq!(standing(&state)[0], Standing::OVER);
     assert_eq!(state.reload(&config(TWO), now).expect("fits").reset, [], "once");
 }
+
+#[test]
+fn clients_connections_alone_take_out_and_end_nothing() {
+    let now = Instant::now();
+    let mut state = running(now);
+    let slots = |state: &State| {
+        state.candidates().map(|its| (its.slot, its.has_others)).collect::<Vec<_>>()
+    };
+    assert_eq!(slots(&state), [(0, true), (1, true)]);
+    let out = event(&state, "imp1", Change::Out, "clients' connections fail: 5 refused in a row");
+    let effects = state.keepalive(&out, now);
+    assert_eq!(
+        shown(&effects),
+        ["csta/imp1 (10.2.0.11:5060) is down: clients' connections fail: 5 refused in a row"]
+    );
+    assert_eq!(effects.reset, []);
+    assert_eq!((members(&state), standing(&state)[0]), (vec![(1, 1)], Standing::KEEPS));
+    assert_eq!(slots(&state), [(1, false)], "the last one is not taken out");
+
+    let down = event(&state, "imp1", Change::Down, "tcp connection refused, 3 of 3");
+    let effects = state.keepalive(&down, now);
+    assert_eq!(
+        shown(&effects),
+        ["csta/imp1 (10.2.0.11:5060) is down: tcp connection refused, 3 of 3"]
+    );
+    assert_eq!(effects.reset.len(), 1);
+    let up = event(&state, "imp1", Change::Up, "tcp connect succeeded, 2 of 2");
+    state.keepalive(&up, now);
+    assert_eq!(slots(&state), [(0, true), (1, true)]);
+}

@@ -153,6 +153,7 @@ pub fn desired(ways: &[Way]) -> Desired {
             outbound_nat: way.mode == Mode::Outbound,
             refuses: false,
             by_address: false,
+            by_load: false,
         });
         desired.backends.push(DesiredBackend {
             slot: id,

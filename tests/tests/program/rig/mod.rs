@@ -31,8 +31,8 @@ pub use dialogue::Dialogue;
 pub use flows::Proven;
 pub use plan::{
     BACK_MAC, CLIENT, CLIENT6, FRONT_MAC, GATEWAY_MAC, SERVICE, SNAT, SNAT6, Service, VIP, VIP6,
-    backend, backend_mac, backend6, desired, full_nat, octets, outbound, socket, socket6,
-    two_backends, two_backends6,
+    backend, backend_mac, backend6, desired, full_nat, least_connections, octets, outbound, socket,
+    socket6, two_backends, two_backends6,
 };
 pub use run::{Counted, Raw, Runner, Verdict};
 pub use sums::sums;

@@ -93,6 +93,7 @@ pub fn desired(services: &[Service<'_>]) -> Desired {
             outbound_nat: false,
             refuses: false,
             by_address: false,
+            by_load: false,
         });
         desired.backends.extend(backends.iter().map(|&(slot, address, weight)| DesiredBackend {
             slot,
@@ -118,6 +119,14 @@ pub fn full_nat(mut desired: Desired, addresses: &[IpAddr]) -> Desired {
 pub fn outbound(mut desired: Desired) -> Desired {
     for service in &mut desired.services {
         service.outbound_nat = true;
+    }
+    desired
+}
+
+/// The same, where the backends with the fewest connections are chosen.
+pub fn least_connections(mut desired: Desired) -> Desired {
+    for service in &mut desired.services {
+        service.by_load = true;
     }
     desired
 }
