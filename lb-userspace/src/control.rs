@@ -7,6 +7,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    events::EventRow,
     plan::Plan,
     report::{FlowRow, Snapshot},
 };
@@ -81,6 +82,8 @@ pub enum Request {
     Snapshot(oneshot::Sender<Snapshot>),
     /// All flows.
     Flows(oneshot::Sender<Result<Vec<FlowRow>, Refused>>),
+    /// The events after the one with this number.
+    Events(u64, oneshot::Sender<Vec<EventRow>>),
     /// An order for one backend.
     Order(BackendName, Order, oneshot::Sender<Result<String, Refused>>),
     /// Read the config file again.
@@ -108,6 +111,11 @@ impl Handle {
     /// All flows.
     pub async fn flows(&self) -> Result<Vec<FlowRow>, Refused> {
         self.ask(Request::Flows).await?
+    }
+
+    /// The events after the one with this number; after 0, all that are kept.
+    pub async fn events(&self, after: u64) -> Result<Vec<EventRow>, Refused> {
+        self.ask(|answer| Request::Events(after, answer)).await
     }
 
     /// Carries out an order for one backend.

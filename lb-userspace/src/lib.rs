@@ -10,6 +10,7 @@ pub mod control;
 pub mod daemon;
 pub mod datapath;
 pub mod desired;
+pub mod events;
 pub mod keepalive;
 pub mod maglev;
 pub mod metrics;

@@ -22,7 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Done, Failure, FlowFilter, OrderBody, PlanBody};
+use super::{Done, EventFilter, Failure, FlowFilter, OrderBody, PlanBody};
 use crate::control::{BackendName, Order};
 
 /// How long the daemon may take to begin its answer, and then for each piece of it.
@@ -108,6 +108,15 @@ impl Client {
     pub async fn flows(&self, filter: &FlowFilter) -> Result<Bytes, ClientError> {
         let query = encoded(serde_urlencoded::to_string(filter))?;
         self.ask(Method::GET, &format!("/v1/flows?{query}"), Bytes::new()).await
+    }
+
+    /// The JSON text of the events that match `filter`.
+    ///
+    /// # Errors
+    /// Where the daemon cannot be asked, or refuses.
+    pub async fn events(&self, filter: EventFilter) -> Result<Bytes, ClientError> {
+        let query = encoded(serde_urlencoded::to_string(filter))?;
+        self.ask(Method::GET, &format!("/v1/events?{query}"), Bytes::new()).await
     }
 
     /// Gives an order for one backend; what was done, in a sentence.

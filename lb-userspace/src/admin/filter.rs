@@ -1,4 +1,4 @@
-//! Which flows to list.
+//! Which flows and events to list.
 
 use std::net::IpAddr;
 
@@ -22,6 +22,15 @@ pub struct FlowFilter {
     /// In this state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+}
+
+/// Which events to list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventFilter {
+    /// Those after the one with this number. A number that the daemon has not given out since its start
+    /// is one of an earlier life: then all of them.
+    pub after: u64,
 }
 
 impl FlowFilter {

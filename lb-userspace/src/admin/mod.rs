@@ -10,6 +10,7 @@
 //! | `GET /v1/keepalives` | array of [`KeepaliveRow`](crate::report::KeepaliveRow) |
 //! | `GET /v1/drops` | array of [`DropRow`](crate::report::DropRow) |
 //! | `GET /v1/flows`, with a [`FlowFilter`] as query | array of [`FlowRow`](crate::report::FlowRow) |
+//! | `GET /v1/events`, with an [`EventFilter`] as query | array of [`EventRow`](crate::events::EventRow), the oldest first |
 //! | `POST /v1/order` with an [`OrderBody`] | [`Done`] |
 //! | `POST /v1/reload` | [`Done`] |
 //! | `POST /v1/plan` with a [`PlanBody`] | [`Plan`](crate::plan::Plan) |
@@ -36,7 +37,7 @@ use crate::control::Order;
 
 pub use client::{Client, ClientError};
 pub(crate) use connections::{Asked, Connections};
-pub use filter::FlowFilter;
+pub use filter::{EventFilter, FlowFilter};
 pub(crate) use server::converse;
 pub use server::{Limits, Server};
 pub use socket::AdminError;

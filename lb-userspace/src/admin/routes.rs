@@ -14,7 +14,9 @@ use hyper::body::Bytes;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Done, Failure, FlowFilter, MAX_DEADLINE, OrderBody, PlanBody, rows::Pieces};
+use super::{
+    Done, EventFilter, Failure, FlowFilter, MAX_DEADLINE, OrderBody, PlanBody, rows::Pieces,
+};
 use crate::{
     control::{BackendName, Handle, Order, Refused},
     report::Snapshot,
@@ -70,6 +72,7 @@ pub(super) fn router(handle: Handle, flow_lists: usize) -> Router {
         .route("/v1/keepalives", get(keepalives))
         .route("/v1/drops", get(drops))
         .route("/v1/flows", get(flows))
+        .route("/v1/events", get(events))
         .route("/v1/order", post(order))
         .route("/v1/reload", post(reload))
         .route("/v1/plan", post(plan))
@@ -117,6 +120,15 @@ async fn flows(
     })?;
     let flows = daemon.handle.flows().await?;
     Ok(many(flows.into_iter().filter(move |flow| filter.matches(flow)), Some(permit)))
+}
+
+async fn events(
+    State(daemon): State<Daemon>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let EventFilter { after } = serde_urlencoded::from_str(&query.unwrap_or_default())
+        .map_err(|error| Problem::bad(format!("the filter of the events is wrong: {error}")))?;
+    Ok(many(daemon.handle.events(after).await?.into_iter(), None))
 }
 
 async fn order(State(daemon): State<Daemon>, body: Bytes) -> Result<Response, Problem> {

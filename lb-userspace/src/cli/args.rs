@@ -181,6 +181,21 @@ pub(super) enum Show {
     Keepalives(Output),
     /// Packets that were not forwarded, by reason
     Drops(Output),
+    /// What happened: changes of state, orders, reloads, resets, warnings; the last 1,000, newest last
+    Events(Events),
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  lb show events
+  lb show events --json --after 120     what is new since the event with number 120")]
+pub(super) struct Events {
+    #[command(flatten)]
+    pub(super) output: Output,
+    /// Only those after the one with this number
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub(super) after: u64,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -14,10 +14,15 @@ use serde::de::DeserializeOwned;
 use tokio::runtime;
 
 use super::{
-    args::{Args, Command, Flows, Output, Show},
+    args::{Args, Command, Events, Flows, Output, Show},
     logging, tables,
 };
-use crate::{admin::Client, config::Config, control::Order, daemon};
+use crate::{
+    admin::{Client, EventFilter},
+    config::Config,
+    control::Order,
+    daemon,
+};
 
 /// Threads of the daemon: it waits for timers and sockets, and needs no more on a larger machine.
 const DAEMON_THREADS: usize = 2;
@@ -104,6 +109,7 @@ async fn show(client: &Client, what: Show) -> anyhow::Result<()> {
             part(client, "drops", &output, |rows: &Vec<_>| tables::drops(rows)).await
         }
         Show::Flows(wanted) => flows(client, &wanted).await,
+        Show::Events(wanted) => events(client, &wanted).await,
     }
 }
 
@@ -128,6 +134,15 @@ async fn flows(client: &Client, wanted: &Flows) -> anyhow::Result<()> {
     }
     let rows: Vec<_> = client.understand(&answer)?;
     print(tables::flows(&rows, wanted.limit.map(NonZeroUsize::get)).as_bytes())
+}
+
+async fn events(client: &Client, wanted: &Events) -> anyhow::Result<()> {
+    let answer = client.events(EventFilter { after: wanted.after }).await?;
+    if wanted.output.json {
+        return print(&answer);
+    }
+    let rows: Vec<_> = client.understand(&answer)?;
+    print(tables::events(&rows).as_bytes())
 }
 
 async fn plan(client: &Client, output: &Output, file: &Path) -> anyhow::Result<()> {

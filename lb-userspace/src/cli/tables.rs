@@ -1,5 +1,6 @@
 //! The answers of the daemon as tables for people.
 
+mod events;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use super::{
     },
     units::{bytes, count, duration, short_duration},
 };
+pub(super) use events::events;
 pub(super) use plan::plan;
 
 use crate::report::{BackendRow, DropRow, FlowRow, KeepaliveRow, ServiceRow, Summary};

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use log::{error, info, warn};
+use log::{error, warn};
 use tokio::sync::oneshot;
 
 use super::{Daemon, removal::Removed};
@@ -14,22 +14,20 @@ use crate::{
     config::format_duration,
     control::{BackendName, Order, Refused},
     datapath::{FlowTable, now_ticks},
+    events::Event,
     keepalive::LiveTraffic,
     report::FlowRow,
     state::{Effects, Status},
 };
 
 impl Daemon {
-    /// Logs, writes the maps, and then has flows removed and reset: in this order no new flow gets
+    /// Tells, writes the maps, and then has flows removed and reset: in this order no new flow gets
     /// where the old ones are removed.
     pub(super) fn carry_out(&mut self, effects: Effects) {
         for transition in &effects.transitions {
-            match transition.status {
-                Status::Down => {
-                    warn!("{transition}");
-                    self.neighbours.doubt(transition.address.ip());
-                }
-                _ => info!("{transition}"),
+            self.events.tell(Event::transition(transition));
+            if transition.status == Status::Down {
+                self.neighbours.doubt(transition.address.ip());
             }
         }
         self.doomed.add(&effects);
@@ -40,7 +38,7 @@ impl Daemon {
     pub(super) fn follow_state(&mut self) {
         let desired = self.state.desired();
         if let Err(error) = self.datapath.apply(&desired) {
-            error!("{error}; trying again");
+            self.events.problem(format!("{error}; trying again"));
             self.behind = true;
         }
         self.removals.follow(&desired);
@@ -88,8 +86,8 @@ impl Daemon {
 
     /// The flows of some backends are gone.
     pub(super) fn removed(&mut self, done: Removed) {
-        done.log();
-        self.done.reset_flows += done.told() as u64;
+        done.tell(&mut self.events);
+        self.done.reset_flows += done.told();
         match done.into_freed() {
             Ok(freed) => self.state.vacated(freed),
             Err(again) => {

@@ -12,7 +12,7 @@ use std::{
     collections::BTreeSet,
     net::IpAddr,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, bail};
@@ -28,6 +28,7 @@ use crate::{
     config::{Config, XdpMode},
     control::{Handle, Request},
     datapath::{self, Datapath, Mode, Resetter},
+    events::{Event, Events, Kind, Severity},
     keepalive::{self, Keepalives, LiveTraffic},
     metrics,
     net::{self, Changes, Forwarding, Neighbours, VipAddresses, VlanOffload},
@@ -72,6 +73,7 @@ struct Daemon {
     removals: Removals,
     ticks: u64,
     done: Done,
+    events: Events,
     sweep: Option<JoinHandle<Option<BTreeSet<IpAddr>>>>,
 }
 
@@ -144,6 +146,7 @@ impl Daemon {
             removals: Removals::new(Resetter::open()?),
             ticks: 0,
             done: Done::default(),
+            events: Events::new(SystemTime::now),
             sweep: None,
         })
     }
@@ -202,12 +205,13 @@ impl Daemon {
             let _ = stopped.await;
         }));
         let mut serves = true;
-        info!(
+        let balancing = format!(
             "balancing {} over {}; admin socket {}",
             count(self.state.services().len(), "service"),
             count(self.state.desired().backends.len(), "backend"),
             self.config.admin_socket.display()
         );
+        self.events.tell(Event::new(Kind::Start, Severity::Info, balancing));
         let mut tick = interval(TICK);
         let mut look = interval(LOOK_AT_TRAFFIC);
         for beat in [&mut tick, &mut look] {
@@ -217,13 +221,14 @@ impl Daemon {
             tokio::select! {
                 signal = signals.next() => match signal {
                     Signal::Stop(name) => {
-                        info!("{name}: stopping");
+                        let stopping = format!("{name}: stopping");
+                        self.events.tell(Event::new(Kind::Stop, Severity::Info, stopping));
                         break;
                     }
-                    Signal::Reload => match self.reload().await {
-                        Ok(done) => info!("SIGHUP: {done}"),
-                        Err(refused) => error!("SIGHUP: {refused}"),
-                    },
+                    Signal::Reload => {
+                        // Said in the event.
+                        let _ = self.reload("SIGHUP: ").await;
+                    }
                 },
                 Some(event) = events.recv() => {
                     let effects = self.state.keepalive(&event, Instant::now());
@@ -235,7 +240,8 @@ impl Daemon {
                 () = self.changes.next() => self.routes_changed(),
                 ended = &mut server, if serves => {
                     serves = false;
-                    error!("the admin socket no longer answers: {ended:?}; balancing goes on");
+                    let text = format!("the admin socket no longer answers: {ended:?}; balancing goes on");
+                    self.events.problem(text);
                 }
                 _ = tick.tick() => self.tick().await,
                 _ = look.tick() => self.look_at_traffic(),
@@ -257,7 +263,7 @@ impl Daemon {
         self.neighbours.remove_all().await;
         let told = async {
             while let Some(done) = self.removals.next().await {
-                done.log();
+                done.tell(&mut self.events);
             }
         };
         if timeout(LAST_RESETS, told).await.is_err() {
@@ -270,7 +276,8 @@ impl Daemon {
         drop(self.datapath);
         self.forwarding.restore();
         self.vlan_offload.restore();
-        info!("stopped; nothing is left behind");
+        let stopped = "stopped; nothing is left behind";
+        self.events.tell(Event::new(Kind::Stop, Severity::Info, stopped));
     }
 
     async fn answer(&mut self, request: Request) {
@@ -280,23 +287,21 @@ impl Daemon {
                 let _ = answer.send(self.snapshot());
             }
             Request::Flows(answer) => self.list_flows(answer),
+            Request::Events(after, answer) => {
+                let _ = answer.send(self.events.after(after));
+            }
             Request::Plan(file, answer) => self.plan(file, answer),
             Request::Order(name, order, answer) => {
                 let done = self.state.order(&name, &order, Instant::now()).map(|effects| {
                     let said = carry_out::describe(&name, &order);
-                    info!("{said}");
+                    self.events.tell(Event::new(Kind::Order, Severity::Info, &said).of(&name));
                     self.carry_out(effects);
                     said
                 });
                 let _ = answer.send(done);
             }
             Request::Reload(answer) => {
-                let done = self.reload().await;
-                match &done {
-                    Ok(said) => info!("{said}"),
-                    Err(refused) => error!("{refused}"),
-                }
-                let _ = answer.send(done);
+                let _ = answer.send(self.reload("").await);
             }
         }
     }
@@ -311,7 +316,7 @@ impl Daemon {
             let reached = self.follow_attached().await;
             let placed = self.place_vips().await;
             if let Err(error) = reached.and(placed.map_err(Into::into)) {
-                error!("{error}; trying again");
+                self.events.problem(format!("{error}; trying again"));
             }
             match self.read_modes().await {
                 Ok(modes) => self.modes = modes,

@@ -8,16 +8,25 @@ use super::{Daemon, count, network};
 use crate::{
     config::Config,
     control::Refused,
+    events::{Event, Kind, Severity},
     plan::{Plan, plan},
 };
 
 impl Daemon {
-    /// Reads the config file again; where it is wrong, nothing changes.
-    pub(super) async fn reload(&mut self) -> Result<String, Refused> {
+    /// Reads the config file again; where it is wrong, nothing changes. `by` is said before what came of
+    /// it.
+    pub(super) async fn reload(&mut self, by: &str) -> Result<String, Refused> {
         let outcome = self.take_in_file().await;
-        match outcome {
-            Ok(_) => self.done.reloads += 1,
-            Err(_) => self.done.reloads_refused += 1,
+        match &outcome {
+            Ok(done) => {
+                self.done.reloads += 1;
+                self.events.tell(Event::new(Kind::Reload, Severity::Info, format!("{by}{done}")));
+            }
+            Err(refused) => {
+                self.done.reloads_refused += 1;
+                let text = format!("{by}{refused}");
+                self.events.tell(Event::new(Kind::ReloadRefused, Severity::Error, text));
+            }
         }
         outcome
     }

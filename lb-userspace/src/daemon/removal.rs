@@ -4,15 +4,16 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
+    time::Instant,
 };
 
-use log::{error, info, warn};
+use log::error;
 use tokio::task::JoinSet;
 
-use super::count;
 use crate::{
     datapath::{DatapathError, FlowTable, Resetter},
     desired::Desired,
+    events::{Event, Events, Reset},
     state::{Doomed, Effects},
 };
 
@@ -34,39 +35,44 @@ impl Removal {
 
     /// Also those of `effects`.
     pub(super) fn add(&mut self, effects: &Effects) {
-        self.reset.extend(effects.reset.iter().map(|doomed| (doomed.slot, *doomed)));
+        self.reset.extend(effects.reset.iter().map(|doomed| (doomed.slot, doomed.clone())));
         self.released.extend(&effects.released);
     }
 
-    /// How many flows were reset on both sides, and how many could not be told.
+    /// What came of the flows of each slot.
     fn run(
         &self,
         flows: &FlowTable,
         resetter: &Resetter,
         over: &Over,
-    ) -> (usize, usize, Result<(), DatapathError>) {
-        let (mut told, mut untold) = (0, 0);
+    ) -> (HashMap<u32, Reset>, Result<(), DatapathError>) {
+        let begun = Instant::now();
+        let mut resets: HashMap<u32, Reset> =
+            self.reset.keys().map(|slot| (*slot, Reset::default())).collect();
         let outcome = flows.remove(
             |flow| {
                 let slot = flow.backend;
-                let resets = |doomed: &Doomed| doomed.own || !flow.snat.is_outbound();
+                let ends = |doomed: &Doomed| doomed.own || !flow.snat.is_outbound();
                 self.released.contains(&slot)
-                    || self.reset.get(&slot).is_some_and(resets) && over.contains(slot)
+                    || self.reset.get(&slot).is_some_and(ends) && over.contains(slot)
             },
             |key, flow| {
                 let Some(doomed) = self.reset.get(&flow.backend) else { return };
+                let reset = resets.entry(flow.backend).or_default();
                 match resetter.reset(key, flow, doomed.address, flows.leaves_from(flow)) {
-                    Ok(()) => told += 1,
-                    Err(_) => untold += 1,
+                    Ok(()) => reset.told += 1,
+                    Err(_) => reset.untold += 1,
                 }
             },
         );
+        let took = begun.elapsed();
+        resets.values_mut().for_each(|reset| reset.took = took);
         if outcome.is_ok() {
             for slot in &self.released {
                 flows.forget_removed(*slot);
             }
         }
-        (told, untold, outcome)
+        (resets, outcome)
     }
 }
 
@@ -90,8 +96,7 @@ impl Over {
 /// What came of a [`Removal`].
 pub(super) struct Removed {
     removal: Removal,
-    told: usize,
-    untold: usize,
+    resets: HashMap<u32, Reset>,
     outcome: Result<(), DatapathError>,
 }
 
@@ -102,19 +107,21 @@ impl Removed {
     }
 
     /// How many flows' ends were told.
-    pub(super) fn told(&self) -> usize {
-        self.told
+    pub(super) fn told(&self) -> u64 {
+        self.resets.values().map(|reset| reset.told).sum()
     }
 
-    pub(super) fn log(&self) {
-        if self.told > 0 {
-            info!("reset {} on both sides", count(self.told, "flow"));
-        }
-        if self.untold > 0 {
-            warn!("{} could not be told of their end", count(self.untold, "flow"));
+    /// Tells what came of the flows of each backend, in the order of their slots.
+    pub(super) fn tell(&self, events: &mut Events) {
+        let mut resets: Vec<_> = self.resets.iter().collect();
+        resets.sort_unstable_by_key(|(slot, _)| **slot);
+        for (slot, reset) in resets {
+            if let Some(doomed) = self.removal.reset.get(slot) {
+                events.tell(Event::reset(doomed, *reset));
+            }
         }
         if let Err(error) = &self.outcome {
-            error!("flows could not be removed: {error}");
+            events.problem(format!("flows could not be removed: {error}; trying again"));
         }
     }
 }
@@ -143,8 +150,8 @@ impl Removals {
         }
         let (resetter, over) = (Arc::clone(&self.resetter), self.over.clone());
         self.tasks.spawn_blocking(move || {
-            let (told, untold, outcome) = removal.run(&flows, &resetter, &over);
-            Removed { removal, told, untold, outcome }
+            let (resets, outcome) = removal.run(&flows, &resetter, &over);
+            Removed { removal, resets, outcome }
         });
     }
 

@@ -234,16 +234,41 @@ impl Backend {
         !self.listed && now.saturating_duration_since(self.since) >= FORGET_AFTER
     }
 
-    pub(super) fn doomed(&self, own: bool) -> Doomed {
-        Doomed { slot: self.slot, address: self.address, own }
+    /// Its flows are over.
+    pub(super) fn doomed(&self, service: &str) -> Doomed {
+        let status = self.status();
+        let reason = self.reason();
+        Doomed {
+            slot: self.slot,
+            address: self.address,
+            own: self.is_out(),
+            name: self.full_name(service),
+            status: Some(status),
+            why: if status == Status::Down { format!("it is down: {reason}") } else { reason },
+        }
     }
 
-    pub(super) fn transition(&self, service: &str) -> Transition {
+    /// Its service, and with it its flows, are over.
+    pub(super) fn ended(&self, service: &str) -> Doomed {
+        Doomed {
+            own: true,
+            status: None,
+            why: "its service left the config file".to_owned(),
+            ..self.doomed(service)
+        }
+    }
+
+    pub(super) fn transition(&self, service: &str, before: Status) -> Transition {
         Transition {
-            name: BackendName { service: service.to_owned(), backend: self.name.clone() },
+            name: self.full_name(service),
             address: self.address,
+            before,
             status: self.status(),
             reason: self.reason(),
         }
+    }
+
+    fn full_name(&self, service: &str) -> BackendName {
+        BackendName { service: service.to_owned(), backend: self.name.clone() }
     }
 }

@@ -53,7 +53,7 @@ pub struct Effects {
 }
 
 /// A backend whose flows are to be reset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doomed {
     /// Its slot.
     pub slot: u32,
@@ -62,6 +62,12 @@ pub struct Doomed {
     /// Whether the connections that the node has opened itself are among them: by its failure they are not,
     /// since they do not depend on its listener.
     pub own: bool,
+    /// Its name.
+    pub name: BackendName,
+    /// What it is, unless its service has ended.
+    pub status: Option<Status>,
+    /// Why they are over.
+    pub why: String,
 }
 
 /// A change of a backend's status.
@@ -71,6 +77,8 @@ pub struct Transition {
     pub name: BackendName,
     /// Where it listens.
     pub address: SocketAddr,
+    /// What it was.
+    pub before: Status,
     /// What it is now.
     pub status: Status,
     /// Why.
@@ -79,7 +87,7 @@ pub struct Transition {
 
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, address, status, reason } = self;
+        let Self { name, address, status, reason, .. } = self;
         write!(f, "{name} ({address}) is {}: {reason}", status.as_str())
     }
 }
@@ -93,7 +101,7 @@ impl State {
     /// Takes in a keepalive's decision. One about a backend that is gone means nothing.
     pub fn keepalive(&mut self, event: &Event, now: Instant) -> Effects {
         let mut effects = Effects::default();
-        let before = self.over();
+        let before = self.slots_over();
         let service = self.services.iter_mut().find(|service| service.vip == event.vip);
         let Some(service) = service else { return effects };
         if let Some(change) = service.change(event.address) {
@@ -118,7 +126,7 @@ impl State {
         order: &Order,
         now: Instant,
     ) -> Result<Effects, Refused> {
-        let before = self.over();
+        let before = self.slots_over();
         let service =
             self.services.iter_mut().find(|service| service.name == name.service).ok_or_else(
                 || Refused::Because(format!("there is no service \"{}\"", name.service)),
@@ -142,14 +150,15 @@ impl State {
     /// have no flows. `active` says how many proven flows a slot has.
     pub fn tick(&mut self, now: Instant, active: impl Fn(u32) -> u64) -> Effects {
         let mut effects = Effects::default();
-        let before = self.over();
+        let before = self.slots_over();
         for service in &mut self.services {
             if matches!(service.settling, Settling::Until(end) if now >= end) {
                 effects.settled |= service.settle();
             }
             for backend in &mut service.backends {
+                let before = backend.status();
                 if backend.deadline_passes(now) {
-                    effects.transitions.push(backend.transition(&service.name));
+                    effects.transitions.push(backend.transition(&service.name, before));
                 }
             }
             service.backends.retain(|backend| {
@@ -165,21 +174,26 @@ impl State {
         effects
     }
 
-    /// The backends whose flows are over.
-    fn over(&self) -> Vec<Doomed> {
-        let services = self.services.iter();
-        let over = services.flat_map(|service| {
-            let resets = service.reset_on_failure;
-            service.backends.iter().filter(move |backend| backend.is_over(resets))
-        });
-        over.map(|backend| backend.doomed(backend.is_out())).collect()
+    /// The backends whose flows are over, each with its service.
+    fn over(&self) -> impl Iterator<Item = (&Service, &Backend)> {
+        self.services.iter().flat_map(|service| {
+            let over = move |backend: &&Backend| backend.is_over(service.reset_on_failure);
+            service.backends.iter().filter(over).map(move |backend| (service, backend))
+        })
+    }
+
+    /// The slots whose flows are over, and whether the connections that the node has opened are among them.
+    fn slots_over(&self) -> BTreeMap<u32, bool> {
+        self.over().map(|(_, backend)| (backend.slot, backend.is_out())).collect()
     }
 
     /// Whatever ended the flows of a backend: they are to be reset that were not over before.
-    fn reset_over(&self, before: &[Doomed], effects: &mut Effects) {
-        let before: BTreeMap<u32, bool> = before.iter().map(|its| (its.slot, its.own)).collect();
-        let anew = |its: &Doomed| before.get(&its.slot).is_none_or(|own| its.own && !own);
-        effects.reset.extend(self.over().into_iter().filter(anew));
+    fn reset_over(&self, before: &BTreeMap<u32, bool>, effects: &mut Effects) {
+        let anew = |(_, its): &(&Service, &Backend)| {
+            before.get(&its.slot).is_none_or(|own| its.is_out() && !own)
+        };
+        let over = self.over().filter(anew);
+        effects.reset.extend(over.map(|(service, backend)| backend.doomed(&service.name)));
     }
 
     /// The same if all nodes answer of which nothing is known so far.
@@ -284,7 +298,7 @@ impl BackendChange<'_> {
         change(self.backend);
         if self.backend.told() != before {
             self.backend.since = now;
-            effects.transitions.push(self.backend.transition(self.service));
+            effects.transitions.push(self.backend.transition(self.service, before.0));
         }
     }
 }

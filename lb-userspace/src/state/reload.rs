@@ -65,7 +65,7 @@ impl State {
     pub fn reload(&mut self, config: &Config, now: Instant) -> Result<Effects, ReloadRefused> {
         let mut next = self.clone();
         let mut effects = Effects::default();
-        let before = self.over();
+        let before = self.slots_over();
         next.end_services(config, &mut effects);
         for service in &config.services {
             next.take_service(service, &mut effects, now)?;
@@ -89,7 +89,7 @@ impl State {
         self.services.retain(|service| {
             let stays = config.services.iter().any(|wanted| vip(wanted) == service.vip);
             if !stays {
-                effects.reset.extend(service.backends.iter().map(|backend| backend.doomed(true)));
+                effects.reset.extend(service.backends.iter().map(|its| its.ended(&service.name)));
                 effects.released.extend(service.backends.iter().map(|backend| backend.slot));
             }
             stays

@@ -53,6 +53,7 @@ fn tables_fit_in_a_terminal_and_name_what_they_show() {
         ("keepalives", ["csta/imp1", "0.4ms"]),
         ("drops", ["no_backend", "ttl_expired"]),
         ("flows", ["csta/imp1", "10.0.0.1:10002"]),
+        ("events", ["1970-01-01T00:00:00Z", "csta/imp1 has weight 3"]),
     ] {
         let text = done(lb(&daemon.socket(), &["show", what]));
         for part in parts {
@@ -110,6 +111,11 @@ fn json_has_the_promised_fields() {
             &["service", "vip", "port", "state", "forwarding", "snat_addresses", "outbound_nat"],
         ),
         ("keepalives", 2, &["service", "backend", "state", "result"]),
+        (
+            "events",
+            3,
+            &["seq", "time", "severity", "kind", "service", "backend", "text", "flows_reset"],
+        ),
     ] {
         let found = json(what);
         let found = found.as_array().unwrap_or_else(|| panic!("{what} is no array"));

@@ -6,12 +6,13 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use lb_userspace::{
     admin::{Limits, Server},
     control::{BackendName, Handle, Order, Refused, Request},
+    events::{Event, EventRow, Kind, Ring, Severity},
     plan::{BackendPlan, Change, Plan, ServicePlan},
     report::{
         BackendRow, DropRow, FlowRow, InterfaceRow, KeepaliveRow, ServiceRow, Snapshot, Summary,
@@ -111,6 +112,7 @@ fn answer(request: Request, flow_count: u32, orders: &Mutex<Vec<(BackendName, Or
     match request {
         Request::Snapshot(to) => drop(to.send(snapshot())),
         Request::Flows(to) => drop(to.send(Ok(flows(flow_count)))),
+        Request::Events(after, to) => drop(to.send(events(after))),
         Request::Order(name, _, to) if name.backend == "ghost" => {
             drop(to.send(Err(Refused::Because(format!("there is no backend {name}")))));
         }
@@ -128,6 +130,17 @@ fn answer(request: Request, flow_count: u32, orders: &Mutex<Vec<(BackendName, Or
         }
         Request::Plan(_, to) => drop(to.send(Ok(plan()))),
     }
+}
+
+/// Three events; those after the one with this number.
+pub fn events(after: u64) -> Vec<EventRow> {
+    let mut ring = Ring::new(3);
+    for text in ["csta/imp1 has weight 3", "csta/imp1 has weight 2", "csta/imp1 has weight 1"] {
+        let event = Event::new(Kind::Order, Severity::Info, text);
+        let name = "csta/imp1".parse().unwrap();
+        ring.push(event.of(&name), SystemTime::UNIX_EPOCH);
+    }
+    ring.after(after).map(EventRow::from).collect()
 }
 
 fn plan() -> Plan {

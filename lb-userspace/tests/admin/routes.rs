@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use lb_userspace::{
     admin::Limits,
     control::{BackendName, Order},
+    events::EventRow,
     report::{BackendRow, DropRow, FlowRow, KeepaliveRow, ServiceRow, Summary},
 };
 use serde::de::DeserializeOwned;
@@ -42,6 +43,19 @@ fn flows_are_filtered() {
     assert!(get::<Vec<FlowRow>>(&socket, "/v1/flows?state=closed").is_empty());
     for query in ["client=nobody", "servise=csta"] {
         let (status, text) = error(ask(&socket, "GET", &format!("/v1/flows?{query}"), ""));
+        assert_eq!(status, 400, "{query}: {text}");
+    }
+}
+
+#[test]
+fn events_are_those_after_a_number() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket();
+    assert_eq!(get::<Vec<EventRow>>(&socket, "/v1/events"), fake::events(0));
+    assert_eq!(get::<Vec<EventRow>>(&socket, "/v1/events?after=2"), fake::events(0)[2..]);
+    assert!(get::<Vec<EventRow>>(&socket, "/v1/events?after=3").is_empty());
+    for query in ["after=-1", "after=soon", "since=2"] {
+        let (status, text) = error(ask(&socket, "GET", &format!("/v1/events?{query}"), ""));
         assert_eq!(status, 400, "{query}: {text}");
     }
 }

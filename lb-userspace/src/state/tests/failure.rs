@@ -20,8 +20,14 @@ fn takes_out_and_brings_back(now: Instant, resets: bool) {
         shown(&effects),
         ["csta/imp1 (10.2.0.11:5060) is down: tcp connect timed out, 3 of 3"]
     );
-    let address = "10.2.0.11:5060".parse().expect("an address");
-    let gone = Doomed { slot: 0, address, own: false };
+    let gone = Doomed {
+        slot: 0,
+        address: "10.2.0.11:5060".parse().expect("an address"),
+        own: false,
+        name: name("imp1"),
+        status: Some(Status::Down),
+        why: "it is down: tcp connect timed out, 3 of 3".to_owned(),
+    };
     assert_eq!(effects.reset, if resets { vec![gone] } else { Vec::new() });
     assert_eq!(members(&state), [(1, 1)]);
     assert_eq!(

@@ -1,0 +1,66 @@
+//! What happened, in order: changes of state, orders, reloads, resets and warnings. Each event is a
+//! line of the log, and is kept for those who ask what was before they came.
+
+mod event;
+mod ring;
+mod row;
+
+use std::time::SystemTime;
+
+use log::log;
+
+pub use event::{Event, Kind, Reset, Severity, milliseconds};
+pub use ring::{Ring, Stamped};
+pub use row::EventRow;
+
+/// How many events are kept.
+const KEPT: usize = 1000;
+
+/// Where the daemon tells what happens.
+#[derive(Debug)]
+pub struct Events {
+    ring: Ring,
+    clock: fn() -> SystemTime,
+}
+
+impl Events {
+    /// None so far; `clock` is the wall clock.
+    pub fn new(clock: fn() -> SystemTime) -> Self {
+        Self { ring: Ring::new(KEPT), clock }
+    }
+
+    /// Writes an event's line into the log, and keeps it.
+    pub fn tell(&mut self, event: Event) {
+        log!(event.severity.level(), "{}", event.text);
+        self.ring.push(event, (self.clock)());
+    }
+
+    /// As [`Events::tell`], of something that went wrong in the daemon itself.
+    pub fn problem(&mut self, text: impl Into<String>) {
+        self.tell(Event::new(Kind::Problem, Severity::Error, text));
+    }
+
+    /// The events after the one with this number (see [`Ring::after`]).
+    pub fn after(&self, seq: u64) -> Vec<EventRow> {
+        self.ring.after(seq).map(EventRow::from).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_kept_with_its_time() {
+        let mut events = Events::new(|| SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
+        events.tell(Event::new(Kind::Start, Severity::Info, "balancing"));
+        events.problem("a map cannot be written");
+        let rows = events.after(0);
+        assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(rows[0].time, "1970-01-01T00:00:01.500Z");
+        assert_eq!((rows[1].kind.as_str(), rows[1].severity.as_str()), ("problem", "error"));
+        assert_eq!(events.after(1), rows[1..]);
+    }
+}
