@@ -2,7 +2,7 @@
 //!
 //! Fields keep their names and meanings for ever; new ones may be added.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -220,7 +220,32 @@ pub struct DropRow {
     pub packets: u64,
 }
 
-/// Everything that `lb show` prints but the flows.
+/// How full one table of flows is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRow {
+    /// `ipv4`, or `ipv6_and_outbound` for IPv6 flows and those that nodes have opened.
+    pub table: String,
+    /// Proven flows.
+    pub flows: u64,
+    /// How many of those it holds.
+    pub capacity: u32,
+}
+
+/// How many ports of an SNAT address are in use towards one backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortsRow {
+    /// The address.
+    pub snat_address: IpAddr,
+    /// Where the backend listens; nothing for connections that nodes have opened.
+    pub backend: Option<SocketAddr>,
+    /// Ports that proven connections have.
+    pub used: u32,
+    /// Ports that may be given out.
+    pub ports: u32,
+}
+
+/// Everything that `lb show` prints but the flows, and how full things were when the flow table was last
+/// looked through.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// `lb show summary`.
@@ -233,6 +258,12 @@ pub struct Snapshot {
     pub keepalives: Vec<KeepaliveRow>,
     /// `lb show drops`.
     pub drops: Vec<DropRow>,
+    /// The tables of flows.
+    #[serde(default)]
+    pub tables: Vec<TableRow>,
+    /// The ports of SNAT addresses.
+    #[serde(default)]
+    pub ports: Vec<PortsRow>,
 }
 
 #[cfg(test)]

@@ -6,19 +6,27 @@ use std::{
     time::Instant,
 };
 
-use log::{error, warn};
+use log::error;
 use tokio::sync::oneshot;
 
 use super::{Daemon, removal::Removed};
 use crate::{
     config::format_duration,
     control::{BackendName, Order, Refused},
-    datapath::{FlowTable, now_ticks},
-    events::Event,
+    datapath::{DatapathError, FlowTable, Usage, now_ticks},
+    events::{Event, Kind, Severity},
     keepalive::LiveTraffic,
     report::FlowRow,
     state::{Effects, Status},
 };
+
+/// What came of a sweep of the flow table.
+pub(super) struct Swept {
+    /// How full everything was, and how many flows had to give up their proof.
+    relieved: Result<(Usage, usize), DatapathError>,
+    /// What flows are translated to, where somebody wants to know.
+    in_use: Option<BTreeSet<IpAddr>>,
+}
 
 impl Daemon {
     /// Tells, writes the maps, and then has flows removed and reset: in this order no new flow gets
@@ -99,33 +107,47 @@ impl Daemon {
 
     /// Removes what is over from the flow table, and looks which addresses its flows are
     /// translated to where somebody wants to know, beside everything else.
-    pub(super) async fn start_sweep(&mut self) {
-        if self.sweep.as_ref().is_some_and(|sweep| !sweep.is_finished()) {
+    pub(super) fn start_sweep(&mut self) {
+        if self.sweep.is_some() {
             return;
-        }
-        if let Some(ended) = self.sweep.take()
-            && let Ok(Some(in_use)) = ended.await
-        {
-            self.state.looked(&in_use);
         }
         if let Err(error) = self.datapath.retire() {
             error!("{error}");
         }
         let look = self.state.has_retired();
         let flows = self.datapath.flows();
-        let capacity = self.config.flow_capacity;
         self.sweep = Some(tokio::task::spawn_blocking(move || {
-            let swept = flows.sweep(now_ticks()).and_then(|()| flows.relieve(now_ticks()));
-            match swept {
-                Ok(0) => {}
-                Ok(removed) => warn!(
-                    "the flow table is nearly full ({capacity} flows): the {removed} that were idle \
-                     for longest are no longer sure of their place; raise flow_capacity"
-                ),
-                Err(error) => error!("{error}"),
-            }
-            if look { addresses_in_use(&flows) } else { None }
+            let relieved = flows.sweep(now_ticks()).and_then(|()| {
+                let usage = flows.usage();
+                Ok((usage, flows.relieve(now_ticks())?))
+            });
+            Swept { relieved, in_use: if look { addresses_in_use(&flows) } else { None } }
         }));
+    }
+
+    /// Tells what a sweep has found, where one has ended.
+    pub(super) async fn end_sweep(&mut self) {
+        let Some(ended) = self.sweep.take_if(|sweep| sweep.is_finished()) else { return };
+        let Ok(Swept { relieved, in_use }) = ended.await else { return };
+        if let Some(in_use) = in_use {
+            self.state.looked(&in_use);
+        }
+        match relieved {
+            Ok((usage, relieved)) => {
+                for event in self.fullness.news(&usage, self.state.services()) {
+                    self.events.tell(event);
+                }
+                if relieved > 0 {
+                    let capacity = self.config.flow_capacity;
+                    let text = format!(
+                        "the flow table is nearly full ({capacity} flows): the {relieved} that were \
+                         idle for longest are no longer sure of their place; raise flow_capacity"
+                    );
+                    self.events.tell(Event::new(Kind::FlowTable, Severity::Warning, text));
+                }
+            }
+            Err(error) => self.events.problem(error.to_string()),
+        }
     }
 
     /// Lists the flow table, beside everything else.

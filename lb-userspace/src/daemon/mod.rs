@@ -2,6 +2,7 @@
 //! carried out, and leaves nothing behind.
 
 mod carry_out;
+mod fullness;
 mod network;
 mod reload;
 mod removal;
@@ -9,7 +10,6 @@ mod signals;
 mod snapshot;
 
 use std::{
-    collections::BTreeSet,
     net::IpAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
@@ -35,6 +35,8 @@ use crate::{
     report::InterfaceRow,
     state::State,
 };
+use carry_out::Swept;
+use fullness::Fullness;
 use removal::{Removal, Removals};
 use signals::{Signal, Signals};
 
@@ -74,7 +76,8 @@ struct Daemon {
     ticks: u64,
     done: Done,
     events: Events,
-    sweep: Option<JoinHandle<Option<BTreeSet<IpAddr>>>>,
+    sweep: Option<JoinHandle<Swept>>,
+    fullness: Fullness,
 }
 
 /// What has been done since the start, in numbers.
@@ -148,6 +151,7 @@ impl Daemon {
             done: Done::default(),
             events: Events::new(SystemTime::now),
             sweep: None,
+            fullness: Fullness::default(),
         })
     }
 
@@ -324,8 +328,9 @@ impl Daemon {
             }
         }
         self.pass_time();
+        self.end_sweep().await;
         if self.ticks.is_multiple_of(SWEEP_EVERY) {
-            self.start_sweep().await;
+            self.start_sweep();
         }
     }
 }

@@ -8,9 +8,12 @@ use log::error;
 use super::Daemon;
 use crate::{
     config::KeepaliveKind,
-    datapath::{Counts, FlowTable},
+    datapath::{Counts, FlowTable, PortUse, TableUse},
     keepalive::Check,
-    report::{BackendRow, DropRow, FlowRow, KeepaliveRow, ServiceRow, Snapshot, Summary},
+    report::{
+        BackendRow, DropRow, FlowRow, KeepaliveRow, PortsRow, ServiceRow, Snapshot, Summary,
+        TableRow,
+    },
     state::{Backend, Service},
 };
 
@@ -39,7 +42,10 @@ impl Daemon {
             services.push(service_row(service, &rows, &dropped));
             backends.extend(rows);
         }
+        let usage = flows.usage();
         Snapshot {
+            tables: usage.tables.iter().map(TableRow::from).collect(),
+            ports: usage.ports.iter().map(PortsRow::from).collect(),
             summary: self.summary(&services, &dropped, &counts),
             services,
             backends,
@@ -160,6 +166,18 @@ impl FlowRow {
             state: flow.state().as_str().to_owned(),
             idle_seconds: (f64::from(idle) * TICK_SECONDS) as u64,
         }
+    }
+}
+
+impl From<&TableUse> for TableRow {
+    fn from(TableUse { table, flows, capacity }: &TableUse) -> Self {
+        Self { table: (*table).to_owned(), flows: *flows, capacity: *capacity }
+    }
+}
+
+impl From<&PortUse> for PortsRow {
+    fn from(PortUse { snat, backend, used, ports }: &PortUse) -> Self {
+        Self { snat_address: *snat, backend: *backend, used: *used, ports: *ports }
     }
 }
 

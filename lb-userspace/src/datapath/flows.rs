@@ -1,6 +1,7 @@
 //! The flow table from userspace: the one place here that knows how it is kept (its twin is the
 //! program's `flows.rs`).
 
+mod stale;
 mod table;
 mod tiers;
 
@@ -16,12 +17,13 @@ use aya::{
     maps::{Array, ArrayOfMaps, IterableMap as _, Map, MapData},
 };
 use lb_common::{
-    Address as _, Backend, BackendCounters, Flow, FlowKey, FlowState, Ip, Ip4, MAX_BACKENDS,
-    NARROW_MAP, TICK_SHIFT, WIDE_MAP,
+    Address as _, Backend, BackendCounters, Flow, FlowKey, Ip, Ip4, MAX_BACKENDS, NARROW_MAP,
+    TICK_SHIFT, WIDE_MAP,
     snat::Lease,
     table::{buckets, ticks_since},
 };
 use nix::time::{ClockId, clock_gettime};
+use stale::is_stale;
 use table::{Kind, Seen, Table};
 use tiers::Tiers;
 
@@ -31,6 +33,7 @@ use super::{
     leases::{Held, Leases},
     loads::Loads,
     pressure, take,
+    usage::{TableUse, Usage},
 };
 
 const BACKENDS: &str = "BACKENDS";
@@ -63,6 +66,8 @@ struct Notes {
     /// Proven flows that were removed, by slot: the program does not count those.
     removed: Mutex<HashMap<u32, u64>>,
     leases: Leases,
+    /// What the last sweep found.
+    usage: Mutex<Usage>,
 }
 
 /// Puts the wide table into the program's hands.
@@ -90,7 +95,12 @@ impl FlowTable {
             capacity,
             seed,
             tiers: Tiers::new(ebpf, capacity)?,
-            notes: Notes { loads: Loads::new(ebpf)?, removed: Mutex::default(), leases },
+            notes: Notes {
+                loads: Loads::new(ebpf)?,
+                removed: Mutex::default(),
+                leases,
+                usage: Mutex::default(),
+            },
         })))
     }
 
@@ -167,6 +177,12 @@ impl FlowTable {
         self.0.notes.loads.of(slot)
     }
 
+    /// How full the tables and the ranges of ports were when the last sweep came by; nothing before the
+    /// first.
+    pub fn usage(&self) -> Usage {
+        self.0.notes.usage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Before a slot is given to another backend.
     pub fn forget_removed(&self, slot: u32) {
         self.0.notes.removed().remove(&slot);
@@ -185,22 +201,27 @@ impl FlowTable {
         let Shared { notes, tiers, .. } = &*self.0;
         let backends = self.backends()?;
         let (mut held, mut found) = (Held::default(), tiers.nothing_found()?);
+        let mut usage = Usage::default();
         self.for_each_table(|table| {
+            let mut flows = 0;
             table.for_each(|cell| {
                 let stale = |seen: &Seen| !seen.life.is_proven() && is_stale(&seen.flow, now);
                 if let Some(seen) = cell.take(&backends, stale) {
                     notes.release(&seen);
                 } else if let Some(seen) = cell.read(&backends) {
                     held.add(&seen.flow.snat);
+                    flows += u64::from(seen.life.is_proven());
                     found.flow(cell.bucket, || seen.hash(self.0.seed));
                 }
             })?;
             found.end_of_table();
+            usage.tables.push(TableUse { table: table.covers(), flows, capacity: self.0.capacity });
             Ok(())
         })?;
         if !notes.leases.is_empty() {
-            notes.leases.sweep(&held);
+            usage.ports = notes.leases.sweep(&held);
         }
+        *notes.usage.lock().unwrap_or_else(PoisonError::into_inner) = usage;
         tiers.follow(now, found)
     }
 
@@ -308,43 +329,9 @@ fn another_handle(ebpf: &Ebpf, name: &'static str) -> Result<MapData, DatapathEr
     MapData::from_id(id).map_err(DatapathError::map(name, "open"))
 }
 
-/// How long a closed flow's last packets are still known, in ticks: longer than TIME-WAIT lasts
-/// in Linux.
-const LINGER: u32 = 60;
-/// How long a connection may take to open, in ticks: Linux gives up a SYN after 127 s.
-const OPENING: u32 = 130;
-
-fn is_stale(flow: &Flow, now: u32) -> bool {
-    let idle = ticks_since(flow.last_seen, now);
-    match flow.state() {
-        FlowState::Closed => idle > LINGER,
-        FlowState::Opening | FlowState::Answered | FlowState::Recovering => idle > OPENING,
-        // It was proven, and will be so again with its next packet.
-        FlowState::Established | FlowState::Closing => false,
-    }
-}
-
 /// The flow table's time (see [`TICK_SHIFT`]).
 pub fn now_ticks() -> u32 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux has a monotonic clock");
     let nanoseconds = now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64;
     (nanoseconds >> TICK_SHIFT) as u32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn proven_flows_have_no_timer_and_others_have() {
-        let mut flow = Flow::opening(1, 2, 1000);
-        assert!(!is_stale(&flow, 1000 + OPENING));
-        assert!(is_stale(&flow, 1001 + OPENING));
-        flow.state = FlowState::Established as u8;
-        assert!(!is_stale(&flow, 1_000_000));
-        flow.state = FlowState::Closed as u8;
-        assert!(!is_stale(&flow, 1000 + LINGER));
-        assert!(is_stale(&flow, 1001 + LINGER));
-        assert!(!is_stale(&flow, 900), "a packet came after the clock was read");
-    }
 }

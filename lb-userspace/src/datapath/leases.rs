@@ -18,7 +18,10 @@ use lb_common::{
     snat::{Lease, LeaseState, PROVEN, USED, lease_at},
 };
 
-use super::shared_words::SharedWords;
+use super::{shared_words::SharedWords, usage::PortUse};
+
+/// Ports that there are, 0 included.
+const ALL_PORTS: u32 = 1 << 16;
 
 /// The words of one pair's map.
 pub(super) struct Words(SharedWords);
@@ -157,20 +160,24 @@ impl Leases {
     }
 
     /// Takes back what nobody in `held` has, if that was so the last time too: a connection is
-    /// entered after it has its port. Puts the bitmaps right.
-    pub(super) fn sweep(&self, held: &Held) {
+    /// entered after it has its port. Puts the bitmaps right, and says how many ports are in use.
+    pub(super) fn sweep(&self, held: &Held) -> Vec<PortUse> {
         let all: Vec<_> = self
             .pairs()
             .pairs
             .iter()
-            .map(|(number, (_, words))| (*number, words.clone()))
+            .map(|(number, (key, words))| (*number, *key, words.clone()))
             .collect();
         let before = std::mem::take(&mut self.pairs().suspects);
         let mut suspects = HashMap::new();
-        for (number, words) in all {
+        let mut uses = Vec::with_capacity(all.len());
+        for (number, key, words) in all {
+            let (mut used, mut reserved) = (0, 0);
             for port in 0..=u16::MAX {
                 let lease = words.lease(port);
                 let place = (number, port);
+                used += u32::from(lease.state() == LeaseState::Proven);
+                reserved += u32::from(lease.state() == LeaseState::Reserved);
                 match lease.state() {
                     LeaseState::Unproven | LeaseState::Proven if !held.0.contains(&place) => {
                         if before.get(&place) == Some(&lease) {
@@ -182,8 +189,10 @@ impl Leases {
                     state => words.correct(port, state),
                 }
             }
+            uses.push(PortUse::new(&key, used, ALL_PORTS - reserved));
         }
         self.pairs().suspects = suspects;
+        uses
     }
 
     fn pairs(&self) -> MutexGuard<'_, Pairs> {
@@ -246,7 +255,10 @@ mod tests {
         let mut held = Held::default();
         held.add(&Snat::new(7, Port::new(1026), 1));
         held.add(&Snat::NONE);
-        leases.sweep(&held);
+        words.reserve(0);
+        let uses = leases.sweep(&held);
+        let [PortUse { used, ports, .. }] = uses[..] else { panic!("{uses:?}") };
+        assert_eq!((used, ports), (2, 65535), "one opens, and one is not given out");
         assert_eq!(words.lease(1024), lease(1));
         // Another has it meanwhile.
         words.free(1024, lease(1));

@@ -21,6 +21,7 @@ mod raw_socket;
 mod reset;
 mod shared_words;
 mod syscall;
+mod usage;
 mod vlans;
 
 use std::{
@@ -47,6 +48,7 @@ pub use handoff::Handoffs;
 pub use memory::give_back_memory;
 pub use pairs::PortRules;
 pub use reset::{Resetter, resets};
+pub use usage::{PortUse, TableUse, Usage};
 
 use crate::{desired::Desired, net::Vlan};
 use config_maps::ConfigMaps;

@@ -59,6 +59,8 @@ pub enum Kind {
     Reset,
     /// How full the flow table is.
     FlowTable,
+    /// How many ports of an SNAT address are in use.
+    SnatPorts,
     /// Something went wrong in the daemon itself.
     Problem,
 }
@@ -75,6 +77,7 @@ impl Kind {
             Self::ReloadRefused => "reload_refused",
             Self::Reset => "reset",
             Self::FlowTable => "flow_table",
+            Self::SnatPorts => "snat_ports",
             Self::Problem => "problem",
         }
     }

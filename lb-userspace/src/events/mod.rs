@@ -4,6 +4,7 @@
 mod event;
 mod ring;
 mod row;
+mod watermarks;
 
 use std::time::SystemTime;
 
@@ -12,6 +13,7 @@ use log::log;
 pub use event::{Event, Kind, Reset, Severity, milliseconds};
 pub use ring::{Ring, Stamped};
 pub use row::EventRow;
+pub use watermarks::{Crossing, Watermarks};
 
 /// How many events are kept.
 const KEPT: usize = 1000;

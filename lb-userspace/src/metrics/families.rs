@@ -25,6 +25,7 @@ impl Collector for Figures {
         self.services(&mut families)?;
         self.backends(&mut families)?;
         self.keepalives(&mut families)?;
+        self.room(&mut families)?;
         self.packets(&mut families)
     }
 }
@@ -125,6 +126,32 @@ impl Figures {
         let latencies = rows().filter_map(|(labels, its)| Some((labels, its.latency_ms? / 1000.0)));
         let help = "How long the last successful check took";
         families.gauges("keepalive_latency", help, Some(&Unit::Seconds), latencies)
+    }
+
+    fn room(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let tables = self.0.tables.iter();
+        let flows = tables.map(|its| (vec![("table", &*its.table)], its.flows as f64));
+        let help = "Proven connections in each table, of which each holds lb_flow_capacity";
+        families.gauges("flow_table_flows", help, None, flows)?;
+        let pairs: Vec<_> = self
+            .0
+            .ports
+            .iter()
+            .map(|its| {
+                let backend = its.backend.map(|backend| backend.to_string()).unwrap_or_default();
+                (its.snat_address.to_string(), backend, its)
+            })
+            .collect();
+        let rows = || {
+            pairs.iter().map(|(snat, backend, its)| {
+                (vec![("snat_address", &**snat), ("backend_address", &**backend)], its)
+            })
+        };
+        let ports = rows().map(|(labels, its)| (labels, its.ports.into()));
+        let help = "Ports of the SNAT address for the backend; no backend: for what nodes open";
+        families.gauges("snat_ports", help, None, ports)?;
+        let used = rows().map(|(labels, its)| (labels, its.used.into()));
+        families.gauges("snat_ports_used", "Those that proven connections have", None, used)
     }
 
     fn packets(&self, families: &mut Families<'_>) -> Result<(), Error> {

@@ -36,6 +36,11 @@ fn snapshot() -> Snapshot {
             { "service": "csta", "reason": "unavailable", "action": "dropped", "packets": 12 },
             { "service": null, "reason": "not_ours", "action": "passed", "packets": 5 },
         ],
+        "tables": [{ "table": "ipv4", "flows": 17, "capacity": 1024 }],
+        "ports": [
+            { "snat_address": "192.0.2.110", "backend": "10.0.0.11:5060", "used": 9, "ports": 64512 },
+            { "snat_address": "192.0.2.100", "backend": null, "used": 2, "ports": 64511 },
+        ],
     }))
     .expect("a snapshot")
 }
@@ -67,6 +72,10 @@ fn every_figure_has_its_name_unit_and_labels() {
         "lb_keepalive_checks_total{service=\"csta\",backend=\"imp1\",type=\"sip\"} 40",
         "lb_keepalive_failures_total{service=\"csta\",backend=\"imp1\",type=\"sip\"} 4",
         "lb_keepalive_latency_seconds{service=\"csta\",backend=\"imp1\",type=\"sip\"} 0.0015",
+        "lb_flow_table_flows{table=\"ipv4\"} 17.0",
+        "lb_snat_ports{snat_address=\"192.0.2.110\",backend_address=\"10.0.0.11:5060\"} 64512.0",
+        "lb_snat_ports_used{snat_address=\"192.0.2.110\",backend_address=\"10.0.0.11:5060\"} 9.0",
+        "lb_snat_ports_used{snat_address=\"192.0.2.100\",backend_address=\"\"} 2.0",
         "lb_packets_total{service=\"csta\",reason=\"unavailable\",action=\"dropped\"} 12",
         "lb_packets_total{service=\"\",reason=\"not_ours\",action=\"passed\"} 5",
     ] {

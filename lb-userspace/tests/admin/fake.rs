@@ -227,6 +227,8 @@ pub fn snapshot() -> Snapshot {
         failures: 3,
     };
     Snapshot {
+        tables: Vec::new(),
+        ports: Vec::new(),
         summary: Summary {
             version: "0.1.0".to_owned(),
             pid: 4711,

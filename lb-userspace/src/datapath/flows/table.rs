@@ -85,6 +85,14 @@ impl Table {
         Self { name, kind, map, words }
     }
 
+    /// Which flows it has, in a word.
+    pub(super) fn covers(&self) -> &'static str {
+        match self.kind {
+            Kind::Narrow => "ipv4",
+            Kind::Wide => "ipv6_and_outbound",
+        }
+    }
+
     /// Calls `each` for all entries, in order, a window at a time.
     pub(super) fn for_each(&self, mut each: impl FnMut(Cell<'_>)) -> Result<(), DatapathError> {
         for first in (0..self.words).step_by(WINDOW) {
