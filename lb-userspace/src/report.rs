@@ -244,6 +244,15 @@ pub struct PortsRow {
     pub ports: u32,
 }
 
+/// What became of the messages to the syslog receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyslogRow {
+    /// Messages that were sent.
+    pub sent: u64,
+    /// Messages that were not, or are known not to have been taken.
+    pub lost: u64,
+}
+
 /// Everything that `lb show` prints but the flows, and how full things were when the flow table was last
 /// looked through.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -264,6 +273,9 @@ pub struct Snapshot {
     /// The ports of SNAT addresses.
     #[serde(default)]
     pub ports: Vec<PortsRow>,
+    /// The syslog receiver, if there is one.
+    #[serde(default)]
+    pub syslog: Option<SyslogRow>,
 }
 
 #[cfg(test)]

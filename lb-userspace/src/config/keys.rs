@@ -22,6 +22,8 @@ pub(super) static ROOT: Level = Level {
         "snat_ports",
         "admin_socket",
         "metrics_listen",
+        "syslog",
+        "syslog_facility",
         "service",
     ],
 };

@@ -18,6 +18,7 @@ mod reader;
 mod report;
 mod schema;
 mod suggest;
+mod syslog;
 mod translation;
 mod validate;
 mod values;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, Problem};
+pub use syslog::{Syslog, SyslogTarget};
 
 use report::Report;
 
@@ -77,6 +79,8 @@ pub struct Config {
     pub admin_socket: PathBuf,
     /// Where Prometheus asks for figures; nowhere where it is absent.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where events are sent to, beside the log.
+    pub syslog: Option<Syslog>,
     /// In the order of the file; at least one, names unique, VIP and port unique.
     pub services: Vec<Service>,
 }

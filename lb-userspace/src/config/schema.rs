@@ -12,6 +12,7 @@ use super::address::address;
 use super::keys::{BACKEND, KEEPALIVE, ROOT, SERVICE};
 use super::reader::{Located, Nested, Read, TableReader};
 use super::report::{Refused, Report};
+use super::syslog::{self, SyslogTarget};
 use super::values::{
     choice, duration, integer, interface, listener, name, never, off, port, port_range,
     socket_path, switch,
@@ -37,6 +38,8 @@ pub(super) struct RawConfig {
     pub snat_ports: Read<RangeInclusive<u16>>,
     pub admin_socket: Read<PathBuf>,
     pub metrics_listen: Result<Option<Located<SocketAddr>>, Refused>,
+    pub syslog: Result<Option<Located<SyslogTarget>>, Refused>,
+    pub syslog_facility: Result<Option<Located<u8>>, Refused>,
     pub services: Result<Vec<RawService>, Refused>,
 }
 
@@ -117,6 +120,8 @@ pub(super) fn read(document: &DeTable<'_>, report: &mut Report) -> RawConfig {
     table.check("persist", off("persist", "the datapath ends with the process"));
     table.check("pin_directory", never("pin_directory", "nothing is pinned"));
     let metrics_listen = table.optional("metrics_listen", listener);
+    let syslog = table.optional("syslog", syslog::target);
+    let syslog_facility = table.optional("syslog_facility", syslog::facility);
     let services = table.tables("service", "[[service]]");
     table.finish();
 
@@ -130,6 +135,8 @@ pub(super) fn read(document: &DeTable<'_>, report: &mut Report) -> RawConfig {
         snat_ports,
         admin_socket,
         metrics_listen,
+        syslog,
+        syslog_facility,
         services,
     }
 }

@@ -66,6 +66,7 @@ fn example() -> Config {
         snat_ports: 1024..=65535,
         admin_socket: PathBuf::from("/run/lb/lb.sock"),
         metrics_listen: None,
+        syslog: None,
         services: vec![Service {
             name: "csta".to_owned(),
             vip: IpAddr::from([192, 0, 2, 100]),
@@ -120,6 +121,8 @@ flow_capacity = 16_777_216
 snat_ports = "20000-29999"
 admin_socket = "/tmp/other.sock"
 metrics_listen = "[::1]:9460"
+syslog = "tcp://[::1]:601"
+syslog_facility = "local0"
 
 [[service]]
 name = "csta"
@@ -164,6 +167,8 @@ weight = 0
     assert_eq!(config.snat_ports, 20_000..=29_999);
     assert_eq!(config.admin_socket, PathBuf::from("/tmp/other.sock"));
     assert_eq!(config.metrics_listen, "[::1]:9460".parse().ok());
+    let target = SyslogTarget::Tcp("[::1]:601".parse().expect("an address and a port"));
+    assert_eq!(config.syslog, Some(Syslog { target, facility: 16 }));
 
     let [csta, sip] = &config.services[..] else { panic!("two services: {config:?}") };
     assert_eq!((csta.name.as_str(), csta.port), ("csta", 5070));

@@ -10,7 +10,7 @@ use super::report::{Refused, Report, key_in};
 use super::schema::{ForwardingWord, RawBackend, RawConfig, RawService};
 use super::{
     Affinity, Backend, Balance, Config, Forwarding, MAX_BACKENDS, MAX_SERVICES,
-    MAX_SERVICES_PER_BACKEND, Service, keepalive, translation,
+    MAX_SERVICES_PER_BACKEND, Service, keepalive, syslog, translation,
 };
 
 /// Turns a file into a config. Where some value was refused there is none, but the others are
@@ -24,6 +24,7 @@ pub(super) fn validate(raw: RawConfig, report: &mut Report) -> Result<Config, Re
             });
         }
     }
+    syslog::check(&raw, report);
     if let Ok(services) = &raw.services {
         check_limits(services, report);
         check_services(services, report);
@@ -194,6 +195,7 @@ fn build(raw: RawConfig) -> Result<Config, Refused> {
         snat_ports: raw.snat_ports?.value,
         admin_socket: raw.admin_socket?.value,
         metrics_listen: raw.metrics_listen?.map(|listen| listen.value),
+        syslog: syslog::build(raw.syslog, raw.syslog_facility)?,
         services: raw.services?.into_iter().map(build_service).collect::<Result<_, _>>()?,
     })
 }

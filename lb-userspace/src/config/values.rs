@@ -115,7 +115,11 @@ pub(super) fn port_range(value: &DeValue<'_>) -> Result<RangeInclusive<u16>, Str
 
 /// The path of the admin socket.
 pub(super) fn socket_path(value: &DeValue<'_>) -> Result<PathBuf, String> {
-    let path = string("an absolute path in quotes, such as \"/run/lb/lb.sock\"", value)?;
+    path_of_socket(string("an absolute path in quotes, such as \"/run/lb/lb.sock\"", value)?)
+}
+
+/// The path of a Unix socket.
+pub(super) fn path_of_socket(path: &str) -> Result<PathBuf, String> {
     let shown = quote(path);
     if !path.starts_with('/') {
         Err(format!("{shown} is not absolute: begin with /"))

@@ -123,6 +123,8 @@ impl Daemon {
     ) -> anyhow::Result<Self> {
         let mut state = State::default();
         state.reload(&config, Instant::now())?;
+        let mut events = Events::new(SystemTime::now);
+        events.send_to(config.syslog.as_ref());
         let netlink = net::connect()?;
         let rules = network::port_rules(&netlink, &config).await?;
         let mut datapath = Datapath::load(config.flow_capacity, rules)?;
@@ -149,7 +151,7 @@ impl Daemon {
             removals: Removals::new(Resetter::open()?),
             ticks: 0,
             done: Done::default(),
-            events: Events::new(SystemTime::now),
+            events,
             sweep: None,
             fullness: Fullness::default(),
         })
@@ -282,6 +284,7 @@ impl Daemon {
         self.vlan_offload.restore();
         let stopped = "stopped; nothing is left behind";
         self.events.tell(Event::new(Kind::Stop, Severity::Info, stopped));
+        self.events.close().await;
     }
 
     async fn answer(&mut self, request: Request) {
@@ -329,6 +332,7 @@ impl Daemon {
         }
         self.pass_time();
         self.end_sweep().await;
+        self.events.look_after_syslog(Instant::now());
         if self.ticks.is_multiple_of(SWEEP_EVERY) {
             self.start_sweep();
         }

@@ -68,6 +68,9 @@ impl Daemon {
             .state
             .reload(&config, Instant::now())
             .map_err(|error| refuse(error.to_string()))?;
+        if self.config.syslog != config.syslog {
+            self.events.send_to(config.syslog.as_ref());
+        }
         self.config = config;
         self.datapath.set_port_rules(rules);
         let prepared = self.prepare_addresses(before).await;

@@ -12,7 +12,7 @@ use crate::{
     keepalive::Check,
     report::{
         BackendRow, DropRow, FlowRow, KeepaliveRow, PortsRow, ServiceRow, Snapshot, Summary,
-        TableRow,
+        SyslogRow, TableRow,
     },
     state::{Backend, Service},
 };
@@ -46,6 +46,10 @@ impl Daemon {
         Snapshot {
             tables: usage.tables.iter().map(TableRow::from).collect(),
             ports: usage.ports.iter().map(PortsRow::from).collect(),
+            syslog: self
+                .events
+                .syslog_counts()
+                .map(|its| SyslogRow { sent: its.sent, lost: its.lost }),
             summary: self.summary(&services, &dropped, &counts),
             services,
             backends,

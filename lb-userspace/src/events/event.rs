@@ -61,6 +61,8 @@ pub enum Kind {
     FlowTable,
     /// How many ports of an SNAT address are in use.
     SnatPorts,
+    /// The syslog receiver does not take what is sent to it, or does so again.
+    Syslog,
     /// Something went wrong in the daemon itself.
     Problem,
 }
@@ -78,6 +80,7 @@ impl Kind {
             Self::Reset => "reset",
             Self::FlowTable => "flow_table",
             Self::SnatPorts => "snat_ports",
+            Self::Syslog => "syslog",
             Self::Problem => "problem",
         }
     }

@@ -4,11 +4,15 @@
 mod event;
 mod ring;
 mod row;
+pub mod syslog;
 mod watermarks;
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use log::log;
+
+use crate::config::Syslog;
+use syslog::Outlet;
 
 pub use event::{Event, Kind, Reset, Severity, milliseconds};
 pub use ring::{Ring, Stamped};
@@ -23,18 +27,51 @@ const KEPT: usize = 1000;
 pub struct Events {
     ring: Ring,
     clock: fn() -> SystemTime,
+    outlet: Option<Outlet>,
 }
 
 impl Events {
     /// None so far; `clock` is the wall clock.
     pub fn new(clock: fn() -> SystemTime) -> Self {
-        Self { ring: Ring::new(KEPT), clock }
+        Self { ring: Ring::new(KEPT), clock, outlet: None }
     }
 
-    /// Writes an event's line into the log, and keeps it.
+    /// Sends events to this receiver from now on, or to nobody.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn send_to(&mut self, receiver: Option<&Syslog>) {
+        if let Some(old) = std::mem::replace(&mut self.outlet, receiver.map(Outlet::open)) {
+            tokio::spawn(old.close());
+        }
+    }
+
+    /// Writes an event's line into the log, keeps it, and sends it to the syslog receiver if there is one.
     pub fn tell(&mut self, event: Event) {
         log!(event.severity.level(), "{}", event.text);
-        self.ring.push(event, (self.clock)());
+        let stamped = self.ring.push(event, (self.clock)());
+        if let Some(outlet) = &self.outlet {
+            outlet.send(stamped);
+        }
+    }
+
+    /// Tells what became of the syslog receiver, if there is news.
+    pub fn look_after_syslog(&mut self, now: Instant) {
+        if let Some(news) = self.outlet.as_mut().and_then(|outlet| outlet.news(now)) {
+            self.tell(news);
+        }
+    }
+
+    /// What became of the messages to the syslog receiver, if there is one.
+    pub fn syslog_counts(&self) -> Option<syslog::Counts> {
+        self.outlet.as_ref().map(Outlet::counts)
+    }
+
+    /// Sends what is still to be sent, for a moment.
+    pub async fn close(self) {
+        if let Some(outlet) = self.outlet {
+            outlet.close().await;
+        }
     }
 
     /// As [`Events::tell`], of something that went wrong in the daemon itself.

@@ -24,19 +24,18 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Has room for so many.
+    /// Has room for so many, one at least.
     pub fn new(room: usize) -> Self {
-        Self { room, last: 0, kept: VecDeque::new() }
+        Self { room: room.max(1), last: 0, kept: VecDeque::new() }
     }
 
     /// Adds one, which pushes out the oldest where there is no room.
-    pub fn push(&mut self, event: Event, time: SystemTime) -> Option<&Stamped> {
+    pub fn push(&mut self, event: Event, time: SystemTime) -> &Stamped {
         self.last += 1;
-        self.kept.push_back(Stamped { seq: self.last, time, event });
-        while self.kept.len() > self.room {
+        if self.kept.len() == self.room {
             self.kept.pop_front();
         }
-        self.kept.back()
+        self.kept.push_back_mut(Stamped { seq: self.last, time, event })
     }
 
     /// Those after the one with this number, from the oldest on. A number that was not given out is

@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use crate::report::Snapshot;
+use crate::report::{Snapshot, SyslogRow};
 
 /// A snapshot, family by family.
 #[derive(Debug)]
@@ -54,6 +54,13 @@ impl Figures {
         families.counters("flows_refused", help, None, [(Labels::new(), its.refused_flows)])?;
         let help = "Connections that both ends were told of by RST";
         families.counters("flows_reset", help, None, [(Labels::new(), its.reset_flows)])?;
+        let messages = |count: fn(&SyslogRow) -> u64| {
+            self.0.syslog.iter().map(move |its| (Labels::new(), count(its)))
+        };
+        let help = "Events that were sent to the syslog receiver";
+        families.counters("syslog_messages", help, None, messages(|its| its.sent))?;
+        let help = "Events that the syslog receiver has not got, as far as that is known";
+        families.counters("syslog_messages_lost", help, None, messages(|its| its.lost))?;
         let reloads = [("done", its.reloads_done), ("refused", its.reloads_refused)]
             .map(|(result, count)| (vec![("result", result)], count));
         families.counters("reloads", "Config files read again, by result", None, reloads)

@@ -36,6 +36,7 @@ fn snapshot() -> Snapshot {
             { "service": "csta", "reason": "unavailable", "action": "dropped", "packets": 12 },
             { "service": null, "reason": "not_ours", "action": "passed", "packets": 5 },
         ],
+        "syslog": { "sent": 8, "lost": 2 },
         "tables": [{ "table": "ipv4", "flows": 17, "capacity": 1024 }],
         "ports": [
             { "snat_address": "192.0.2.110", "backend": "10.0.0.11:5060", "used": 9, "ports": 64512 },
@@ -72,6 +73,8 @@ fn every_figure_has_its_name_unit_and_labels() {
         "lb_keepalive_checks_total{service=\"csta\",backend=\"imp1\",type=\"sip\"} 40",
         "lb_keepalive_failures_total{service=\"csta\",backend=\"imp1\",type=\"sip\"} 4",
         "lb_keepalive_latency_seconds{service=\"csta\",backend=\"imp1\",type=\"sip\"} 0.0015",
+        "lb_syslog_messages_total 8",
+        "lb_syslog_messages_lost_total 2",
         "lb_flow_table_flows{table=\"ipv4\"} 17.0",
         "lb_snat_ports{snat_address=\"192.0.2.110\",backend_address=\"10.0.0.11:5060\"} 64512.0",
         "lb_snat_ports_used{snat_address=\"192.0.2.110\",backend_address=\"10.0.0.11:5060\"} 9.0",

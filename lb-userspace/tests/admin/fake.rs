@@ -229,6 +229,7 @@ pub fn snapshot() -> Snapshot {
     Snapshot {
         tables: Vec::new(),
         ports: Vec::new(),
+        syslog: None,
         summary: Summary {
             version: "0.1.0".to_owned(),
             pid: 4711,
