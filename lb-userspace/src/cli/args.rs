@@ -1,33 +1,28 @@
 //! What can be typed after `lb`.
 
+mod events;
+
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
+use super::help;
 use crate::{
     admin::{FlowFilter, MAX_DEADLINE},
     config::{DEFAULT_ADMIN_SOCKET, MAX_WEIGHT, parse_duration},
     control::BackendName,
 };
+pub(super) use events::Events;
 
 /// A TCP load balancer for CSTA and SIP in the kernel's XDP hook.
 ///
-/// `lb run` is the daemon. The other commands talk to a running daemon through its admin socket,
-/// which belongs to root; `lb check` needs neither.
+/// `lb run` is the daemon: it attaches the balancer's program to the interfaces, asks the nodes whether
+/// they live, and gives new connections to those that do. The other commands talk to a running daemon
+/// through its admin socket, which belongs to root; `lb check`, `lb completions` and `lb man` need
+/// neither.
 #[derive(Debug, Parser)]
-#[command(
-    name = "lb",
-    version,
-    after_help = "\
-Examples:
-  lb check --config /etc/lb/lb.toml     is this file right?
-  lb run --config /etc/lb/lb.toml       balance until SIGTERM
-  lb show backends                      who is up, who gets what
-  lb drain csta/imp1 --deadline 30m     take a node out for maintenance
-  lb activate csta/imp1                 and back in
-
-Exit status: 0 done, 1 refused or failed with one line on stderr, 2 usage."
-)]
+#[command(name = "lb", version, after_help = help::SHORT, after_long_help = help::LONG)]
 pub(super) struct Args {
     /// The admin socket of the daemon [default: /run/lb/lb.sock]
     ///
@@ -144,6 +139,29 @@ Example:
 Example:
   lb check --config /etc/lb/lb.toml && lb reload")]
     Reload,
+
+    /// Print what lets a shell complete commands, options and their values by the tab key
+    #[command(after_help = "\
+Examples:
+  lb completions bash > /etc/bash_completion.d/lb
+  lb completions zsh > /usr/local/share/zsh/site-functions/_lb
+  lb completions fish > /etc/fish/completions/lb.fish")]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+
+    /// Print the manual page of lb, or write the pages of all its commands into a directory
+    #[command(after_help = "\
+Examples:
+  lb man | man -l -                     read it here
+  lb man /usr/local/share/man/man8      then: man lb, man lb-show-flows")]
+    Man {
+        /// Where to write the pages, a file each
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -170,32 +188,35 @@ pub(super) struct Output {
 #[derive(Debug, Subcommand)]
 pub(super) enum Show {
     /// The daemon, its interfaces, and the sums of everything
+    #[command(after_help = "\
+Example:
+  lb show summary                       how the daemon is, and what runs where")]
     Summary(Output),
     /// Services: VIP, state, backends, traffic
+    #[command(after_help = "\
+Example:
+  lb show services                      which services have nobody left")]
     Services(Output),
     /// Backends: state and its reason, weight, part of the hash, flows, traffic
+    #[command(after_help = "\
+Examples:
+  lb show backends                      who is up, why not, and who gets what
+  lb show backends --json | jq -r '.[] | select(.state != \"up\") | .backend'")]
     Backends(Output),
     /// Connections: which backend has which client
     Flows(Flows),
     /// Keepalives: what was asked last, and with what result
+    #[command(after_help = "\
+Example:
+  lb show keepalives                    what each node answered last, and how fast")]
     Keepalives(Output),
     /// Packets that were not forwarded, by reason
+    #[command(after_help = "\
+Example:
+  lb show drops                         why packets do not arrive")]
     Drops(Output),
     /// What happened: changes of state, orders, reloads, resets, warnings; the last 1,000, newest last
     Events(Events),
-}
-
-#[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-Examples:
-  lb show events
-  lb show events --json --after 120     what is new since the event with number 120")]
-pub(super) struct Events {
-    #[command(flatten)]
-    pub(super) output: Output,
-    /// Only those after the one with this number
-    #[arg(long, value_name = "SEQ", default_value_t = 0)]
-    pub(super) after: u64,
 }
 
 #[derive(Debug, ClapArgs)]

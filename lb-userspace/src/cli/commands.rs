@@ -9,13 +9,14 @@ use std::{
 
 use anyhow::Context;
 use clap::{CommandFactory, error::ErrorKind};
+use clap_complete::Shell;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::de::DeserializeOwned;
 use tokio::runtime;
 
 use super::{
     args::{Args, Command, Events, Flows, Output, Show},
-    logging, tables,
+    logging, man, tables,
 };
 use crate::{
     admin::{Client, EventFilter},
@@ -37,6 +38,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let named = args.socket.is_some();
     match args.command {
         Command::Run(_) | Command::Check(_) if named => no_socket_here(),
+        Command::Completions { shell } => completions(shell),
+        Command::Man { directory } => man(directory.as_deref()),
         Command::Run(file) => balance(&file.config),
         Command::Check(file) => check(&file.config),
         Command::Show(what) => on_one_thread(show(&client, what)),
@@ -91,6 +94,26 @@ fn check(path: &Path) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+fn completions(shell: Shell) -> anyhow::Result<ExitCode> {
+    let mut command = Args::command();
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    print(&script)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn man(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
+    match directory {
+        Some(directory) => {
+            let pages = man::write_all(directory)?;
+            print(format!("{pages} manual pages in {}\n", directory.display()).as_bytes())?;
+        }
+        None => print(&man::first()?)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn show(client: &Client, what: Show) -> anyhow::Result<()> {

@@ -1,12 +1,14 @@
 //! The command `lb`, for the daemon and for its operator.
 //!
-//! `args` says what can be typed, `commands` does it, `tables` makes the answers readable with
-//! `units` and `layout`.
+//! `args` says what can be typed and `help` what it is good for, of which `man` makes manual pages;
+//! `commands` does it, `tables` makes the answers readable with `units` and `layout`.
 
 mod args;
 mod commands;
+mod help;
 mod layout;
 mod logging;
+mod man;
 mod tables;
 mod units;
 

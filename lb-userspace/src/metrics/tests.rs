@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::*;
@@ -102,5 +104,37 @@ fn every_family_says_what_it_is_once() {
             ["{", " ", "_total"].iter().any(|next| rest.starts_with(next))
         };
         assert!(names.iter().any(|family| of_family(&family)), "{sample} has no family");
+    }
+}
+
+/// The names of figures in a text.
+fn names_in(text: &str) -> BTreeSet<&str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(|c| !is_part(c)).filter(|word| word.starts_with("lb_")).collect()
+}
+
+#[test]
+fn alerts_and_the_dashboard_name_figures_that_there_are() {
+    let text = text(snapshot()).expect("a text");
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let known: BTreeSet<_> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
+    let alerts = include_str!("../../../docs/alerts.yml");
+    let dashboard = include_str!("../../../docs/grafana.json");
+    serde_json::from_str::<serde_json::Value>(dashboard).expect("JSON");
+    for (file, text) in [("alerts.yml", alerts), ("grafana.json", dashboard)] {
+        let named = names_in(text);
+        assert!(named.len() > 5, "{file} names {named:?}");
+        let unknown: Vec<_> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "{file} names {unknown:?}, which lb does not tell");
+    }
+}
+
+#[test]
+fn monitoring_md_names_every_figure() {
+    let text = text(snapshot()).expect("a text");
+    let documented = names_in(include_str!("../../../docs/monitoring.md"));
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().expect("a name");
+        assert!(documented.contains(name), "{name} is not in docs/monitoring.md");
     }
 }
