@@ -6,6 +6,7 @@ mod fullness;
 mod network;
 mod reload;
 mod removal;
+mod requests;
 mod signals;
 mod snapshot;
 
@@ -285,32 +286,6 @@ impl Daemon {
         let stopped = "stopped; nothing is left behind";
         self.events.tell(Event::new(Kind::Stop, Severity::Info, stopped));
         self.events.close().await;
-    }
-
-    async fn answer(&mut self, request: Request) {
-        // Whoever asked may be gone: then nobody misses the answer.
-        match request {
-            Request::Snapshot(answer) => {
-                let _ = answer.send(self.snapshot());
-            }
-            Request::Flows(answer) => self.list_flows(answer),
-            Request::Events(after, answer) => {
-                let _ = answer.send(self.events.after(after));
-            }
-            Request::Plan(file, answer) => self.plan(file, answer),
-            Request::Order(name, order, answer) => {
-                let done = self.state.order(&name, &order, Instant::now()).map(|effects| {
-                    let said = carry_out::describe(&name, &order);
-                    self.events.tell(Event::new(Kind::Order, Severity::Info, &said).of(&name));
-                    self.carry_out(effects);
-                    said
-                });
-                let _ = answer.send(done);
-            }
-            Request::Reload(answer) => {
-                let _ = answer.send(self.reload("").await);
-            }
-        }
     }
 
     async fn tick(&mut self) {

@@ -1,0 +1,37 @@
+//! Answers what the admin socket and Prometheus ask.
+
+use std::time::Instant;
+
+use super::{Daemon, carry_out::describe};
+use crate::{
+    control::Request,
+    events::{Event, Kind, Severity},
+};
+
+impl Daemon {
+    pub(super) async fn answer(&mut self, request: Request) {
+        // Whoever asked may be gone: then nobody misses the answer.
+        match request {
+            Request::Snapshot(answer) => {
+                let _ = answer.send(self.snapshot());
+            }
+            Request::Flows(answer) => self.list_flows(answer),
+            Request::Events(after, answer) => {
+                let _ = answer.send(self.events.after(after));
+            }
+            Request::Plan(file, answer) => self.plan(file, answer),
+            Request::Order(name, order, answer) => {
+                let done = self.state.order(&name, &order, Instant::now()).map(|effects| {
+                    let said = describe(&name, &order);
+                    self.events.tell(Event::new(Kind::Order, Severity::Info, &said).of(&name));
+                    self.carry_out(effects);
+                    said
+                });
+                let _ = answer.send(done);
+            }
+            Request::Reload(answer) => {
+                let _ = answer.send(self.reload("").await);
+            }
+        }
+    }
+}
