@@ -6,7 +6,7 @@ use anyhow::Result;
 use lb_tests::balanced::SERVICE;
 use lb_tests::daemon::{ConfigText, Daemon};
 use lb_tests::lab::{Family, Lab, LabPlan, PORT};
-use lb_tests::peer::{Seen, SipNode};
+use lb_tests::peer::{Kamailio, Seen, SipNode};
 use lb_tests::wait::wait_until;
 
 /// One of each family.
@@ -118,6 +118,25 @@ fn hosts_may_be_asked_for_an_echo() -> Result<()> {
         asked.lab.node(1).restore()?;
         asked.comes_to("node1", "up", "icmp echo answered")?;
         asked.comes_to("node2", "up", "icmp echo answered")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_real_sip_proxy_is_up() -> Result<()> {
+    for plan in plans() {
+        let lab = Lab::build(plan)?;
+        let nodes = lab.nodes();
+        let proxy = Kamailio::start(&nodes[0].netns, nodes[0].address, PORT)?;
+        let config = ConfigText::for_lab(&lab).keepalive("type", "\"sip\"");
+        let daemon = Daemon::start(&lab.balancer, &config)?;
+        let wait = |state| daemon.wait_for_state(SERVICE, "node1", state, Duration::from_secs(8));
+        wait("up")?;
+        assert_eq!(daemon.backend(SERVICE, "node2")?["state"], "down", "nobody is there");
+        let shown = daemon.backend(SERVICE, "node1")?;
+        assert!(shown["reason"].as_str().is_some_and(|its| its.contains("answered")), "{shown}");
+        drop(proxy);
+        wait("down")?;
     }
     Ok(())
 }

@@ -53,6 +53,19 @@ pub fn ensure_toolchain() -> Result<()> {
     install(&Needs { toolchain: toolchain::find(&environment).err(), programs: Vec::new() })
 }
 
+/// Sets up what the tests run beside lb; silent where all is there.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_peers() -> Result<()> {
+    if lab::has_peers() {
+        return Ok(());
+    }
+    let steps = Steps::new("peers.log")?;
+    let path = Environment::of_this_process().path;
+    lab::unpack_peers(&path, debian::Debian::here(&steps).as_ref())
+}
+
 /// Sets up what the benchmark measures lb beside; where that cannot be done it says what a person
 /// should run, and the benchmark leaves those rows out.
 ///

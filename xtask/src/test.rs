@@ -23,6 +23,7 @@ const RUN_AS_ROOT: &str = "target.'cfg(unix)'.runner = ['sudo', \
 /// Builds everything once, then runs the tests of every package, also after one fails.
 pub fn verb(flags: &flags::Test) -> Result<()> {
     setup::ensure()?;
+    setup::ensure_peers()?;
     // One call for the binary and the tests: cargo chooses the same features for both.
     cargo::run(cargo::cargo().args(["build", "--workspace", "--bins", "--tests"]))?;
 

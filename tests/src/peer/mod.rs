@@ -10,6 +10,7 @@ mod answer;
 mod apart;
 mod bulk;
 mod held;
+pub mod kamailio;
 mod open_many;
 mod returning;
 mod server;
@@ -27,6 +28,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 pub use bulk::{BulkPlan, BulkReport, Transferred};
 pub use held::{Break, BreakKind, HeldConnections, HeldPlan, HeldReport, Move};
+pub use kamailio::Kamailio;
 pub use open_many::{OpenMany, OpenManyPlan, OpenManyReport, sources};
 pub use returning::ReturningClients;
 pub use server::{Server, ServerReport};

@@ -2,12 +2,13 @@
 
 use std::{
     cell::OnceCell,
+    fs,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{root, steps::Steps};
 
@@ -60,6 +61,30 @@ impl<'a> Debian<'a> {
             .with_context(|| {
                 format!("run `apt-get update && apt-get install {}` as root", missing.join(" "))
             })
+    }
+
+    /// Unpacks a package to a directory, and installs nothing.
+    ///
+    /// # Errors
+    /// Where it cannot be fetched or unpacked.
+    pub fn unpack(&self, package: &str, place: &Path) -> Result<()> {
+        ensure!(self.offers(package)?, "Debian's packages have no {package}");
+        let parent = place.parent().context("a directory to unpack to")?;
+        fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        // Whoever is interrupted leaves no half of it.
+        let work = tempfile::Builder::new().prefix("unpack-").tempdir_in(parent)?;
+        let mut download = Command::new("apt-get");
+        download.args(["--quiet", "download", package]).current_dir(work.path());
+        self.steps.run(&format!("fetching Debian's package {package}"), &mut download, LIMIT)?;
+        let archive = fs::read_dir(work.path())?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|file| file.extension().is_some_and(|its| its == "deb"))
+            .with_context(|| format!("apt-get fetched no package {package}"))?;
+        let files = work.path().join("files");
+        let mut unpack = Command::new("dpkg-deb");
+        unpack.arg("--extract").args([&archive, &files]);
+        self.steps.run(&format!("unpacking {package}"), &mut unpack, LIMIT)?;
+        fs::rename(&files, place).with_context(|| format!("cannot make {}", place.display()))
     }
 
     /// Fetches the lists of packages, once: they may be old, and images for containers have none.

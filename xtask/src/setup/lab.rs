@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use lb_tests::peer::kamailio;
 
 use super::debian::Debian;
 
@@ -28,6 +29,9 @@ const PROGRAMS: [Program; 4] = [
 const ALTERNATIVES: [Program; 2] =
     [Program { name: "nft", package: "nftables" }, Program { name: "haproxy", package: "haproxy" }];
 
+/// A SIP proxy that answers OPTIONS.
+const KAMAILIO: Program = Program { name: "kamailio", package: "kamailio" };
+
 /// Where root has programs and other users often do not look.
 const ROOTS_DIRECTORIES: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
@@ -48,6 +52,24 @@ fn missing_of(programs: &[Program], path: &[PathBuf]) -> Vec<Program> {
         directories.any(|directory| directory.join(name).is_file())
     };
     programs.iter().copied().filter(|program| !there(program.name)).collect()
+}
+
+/// Whether what [`unpack_peers`] unpacks is there.
+pub fn has_peers() -> bool {
+    Path::new(kamailio::UNPACKED).is_dir()
+}
+
+/// Unpacks what the tests run beside lb, and what must not be installed: Debian's kamailio would start a service
+/// on this host, at the port of the tests' own.
+///
+/// # Errors
+/// Where this is no Debian and there is no kamailio, or it cannot be had.
+pub fn unpack_peers(path: &[PathBuf], debian: Option<&Debian<'_>>) -> Result<()> {
+    match debian {
+        Some(debian) => debian.unpack("kamailio", Path::new(kamailio::UNPACKED)),
+        None if missing_of(&[KAMAILIO], path).is_empty() => Ok(()),
+        None => install(&[KAMAILIO], None),
+    }
 }
 
 /// Installs these programs.
