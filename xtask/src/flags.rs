@@ -118,11 +118,13 @@ pub enum Part {
     Lab,
     /// What memory flows take, and what the daemon does
     Memory,
+    /// What it takes to check a thousand backends once a second
+    Keepalives,
 }
 
 impl Part {
     /// All, in the order in which they run.
-    pub const ALL: [Self; 3] = [Self::Program, Self::Lab, Self::Memory];
+    pub const ALL: [Self; 4] = [Self::Program, Self::Lab, Self::Memory, Self::Keepalives];
 
     /// The name of its benchmark.
     pub fn name(self) -> &'static str {
@@ -130,6 +132,7 @@ impl Part {
             Self::Program => "program",
             Self::Lab => "lab",
             Self::Memory => "memory",
+            Self::Keepalives => "keepalives",
         }
     }
 }
