@@ -92,7 +92,7 @@ impl Client {
         Self { socket: socket.into() }
     }
 
-    /// The JSON text of `what` there is to show, one of `summary`, `services`, `backends`,
+    /// The JSON text of `what` there is to show, one of `snapshot`, `summary`, `services`, `backends`,
     /// `keepalives`, `drops`.
     ///
     /// # Errors

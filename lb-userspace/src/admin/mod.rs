@@ -4,6 +4,7 @@
 //!
 //! | request | answer |
 //! |---|---|
+//! | `GET /v1/snapshot` | [`Snapshot`](crate::report::Snapshot): the five that follow, of one instant |
 //! | `GET /v1/summary` | [`Summary`](crate::report::Summary) |
 //! | `GET /v1/services` | array of [`ServiceRow`](crate::report::ServiceRow) |
 //! | `GET /v1/backends` | array of [`BackendRow`](crate::report::BackendRow) |

@@ -66,6 +66,7 @@ struct Daemon {
 pub(super) fn router(handle: Handle, flow_lists: usize) -> Router {
     let daemon = Daemon { handle, flow_lists: Arc::new(Semaphore::new(flow_lists)) };
     Router::new()
+        .route("/v1/snapshot", get(snapshot))
         .route("/v1/summary", get(summary))
         .route("/v1/services", get(services))
         .route("/v1/backends", get(backends))
@@ -79,6 +80,10 @@ pub(super) fn router(handle: Handle, flow_lists: usize) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(daemon)
+}
+
+async fn snapshot(State(daemon): State<Daemon>) -> Result<Response, Problem> {
+    Ok(one(&daemon.handle.snapshot().await?))
 }
 
 async fn summary(State(daemon): State<Daemon>) -> Result<Response, Problem> {

@@ -6,7 +6,7 @@ use lb_userspace::{
     admin::Limits,
     control::{BackendName, Order},
     events::EventRow,
-    report::{BackendRow, DropRow, FlowRow, KeepaliveRow, ServiceRow, Summary},
+    report::{BackendRow, DropRow, FlowRow, KeepaliveRow, ServiceRow, Snapshot, Summary},
 };
 use serde::de::DeserializeOwned;
 
@@ -26,6 +26,7 @@ fn every_view_is_shown() {
     let daemon = Daemon::start();
     let socket = daemon.socket();
     let snapshot = fake::snapshot();
+    assert_eq!(get::<Snapshot>(&socket, "/v1/snapshot"), snapshot);
     assert_eq!(get::<Summary>(&socket, "/v1/summary"), snapshot.summary);
     assert_eq!(get::<Vec<ServiceRow>>(&socket, "/v1/services"), snapshot.services);
     assert_eq!(get::<Vec<BackendRow>>(&socket, "/v1/backends"), snapshot.backends);
