@@ -18,4 +18,5 @@ pub mod net;
 pub mod plan;
 pub mod report;
 pub mod state;
+pub mod top;
 pub mod translations;

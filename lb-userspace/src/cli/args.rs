@@ -1,6 +1,7 @@
 //! What can be typed after `lb`.
 
 mod events;
+mod top;
 
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
@@ -14,6 +15,7 @@ use crate::{
     control::BackendName,
 };
 pub(super) use events::Events;
+pub(super) use top::Top;
 
 /// A TCP load balancer for CSTA and SIP in the kernel's XDP hook.
 ///
@@ -139,6 +141,12 @@ Example:
 Example:
   lb check --config /etc/lb/lb.toml && lb reload")]
     Reload,
+
+    /// Watch: rates, states, drops and events, live in the terminal; drain and suspend by key
+    ///
+    /// `?` shows the keys, `q` leaves. Orders are given after a question alone. Colours are left
+    /// out where NO_COLOR is set.
+    Top(Top),
 
     /// Print what lets a shell complete commands, options and their values by the tab key
     #[command(after_help = "\

@@ -15,14 +15,14 @@ use serde::de::DeserializeOwned;
 use tokio::runtime;
 
 use super::{
-    args::{Args, Command, Events, Flows, Output, Show},
+    args::{Args, Command, Events, Flows, Output, Show, Top},
     logging, man, tables,
 };
 use crate::{
     admin::{Client, EventFilter},
     config::Config,
     control::Order,
-    daemon,
+    daemon, top,
 };
 
 /// Threads of the daemon: it waits for timers and sockets, and needs no more on a larger machine.
@@ -53,6 +53,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Plan { output, file } => on_one_thread(plan(&client, &output, &file)),
         Command::Reload => on_one_thread(say(client.reload())),
+        Command::Top(Top { interval }) => on_one_thread(top::run(client, interval)),
     }
 }
 

@@ -8,6 +8,7 @@ Examples:
   lb check --config /etc/lb/lb.toml     is this file right?
   lb run --config /etc/lb/lb.toml       balance until SIGTERM
   lb show backends                      who is up, who gets what
+  lb top                                the same and more, live
   lb drain csta/imp1 --deadline 30m     take a node out for maintenance
   lb activate csta/imp1                 and back in
 
@@ -34,6 +35,7 @@ Examples:
   lb show summary                       does it run, where, and with how many connections
   lb show backends                      who is up, why not, and who gets what
   lb show events                        what happened
+  lb top                                all of that live, with keys to drain and activate
   lb show drops                         why packets do not arrive
   lb show flows --client 10.0.0.7       where a client's connections are
   lb drain csta/imp1 --deadline 30m     take a node out for maintenance
@@ -51,6 +53,7 @@ Files:
 
 Environment:
   RUST_LOG    how much the daemon logs: error, warn, info (the default), debug, trace
+  NO_COLOR    where it is set, `lb top` has no colours
 
 Read on:
   lb COMMAND --help        each command, with examples

@@ -10,7 +10,7 @@ mod layout;
 mod logging;
 mod man;
 mod tables;
-mod units;
+pub(crate) mod units;
 
 use std::process::ExitCode;
 

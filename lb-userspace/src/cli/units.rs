@@ -15,7 +15,7 @@ pub(super) fn bytes(number: u64) -> String {
 }
 
 /// A time by its two largest units: `12s`, `3m12s`, `2h05m`, `3d04h`.
-pub(super) fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     if minutes == 0 {
         format!("{seconds}s")
