@@ -3,7 +3,7 @@
 //!
 //! [`netns`] makes network namespaces, [`lab`] wires them up as client, balancer and nodes,
 //! [`peer`] and [`sipp`] are real TCP peers to run in them, [`daemon`] runs `lb` between them,
-//! [`balanced`] is all of that put together. [`packet`] builds and judges single frames with an
+//! [`balanced`] is all of that put together, [`terminal`] is where its operator sits. [`packet`] builds and judges single frames with an
 //! independent library, [`driver`] feeds a program with many of them, and [`generator`] sends them
 //! through a lab. [`bench`] is what benchmarks say.
 //!
@@ -21,6 +21,7 @@ pub mod netns;
 pub mod packet;
 pub mod peer;
 pub mod sipp;
+pub mod terminal;
 pub mod traces;
 pub mod verdict;
 pub mod wait;

@@ -14,7 +14,7 @@ pub struct Program {
     pub package: &'static str,
 }
 
-const PROGRAMS: [Program; 4] = [
+const PROGRAMS: [Program; 5] = [
     // Makes namespaces, veth pairs, addresses and routes.
     Program { name: "ip", package: "iproute2" },
     // Turns offloads on and off.
@@ -23,6 +23,8 @@ const PROGRAMS: [Program; 4] = [
     Program { name: "nsenter", package: "util-linux" },
     // Speaks SIP and carries CSTA.
     Program { name: "sipp", package: "sip-tester" },
+    // A terminal for `lb top` whose screen a test can read.
+    Program { name: "tmux", package: "tmux" },
 ];
 
 /// What the benchmark measures lb beside, where it can be had.
