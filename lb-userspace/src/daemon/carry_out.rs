@@ -7,7 +7,7 @@ use std::{
 };
 
 use log::error;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Daemon, removal::Removed};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     control::{BackendName, Order, Refused},
     datapath::{DatapathError, FlowTable, Usage, now_ticks},
     events::{Event, Kind, Severity},
-    keepalive::LiveTraffic,
+    keepalive::{self, LiveTraffic},
     report::FlowRow,
     state::{Effects, Status},
 };
@@ -32,6 +32,28 @@ impl Daemon {
     /// Tells, writes the maps, and then has flows removed and reset: in this order no new flow gets
     /// where the old ones are removed.
     pub(super) fn carry_out(&mut self, effects: Effects) {
+        self.take_note(effects);
+        self.follow_state();
+    }
+
+    /// Takes in a keepalive's decision, and those that have come meanwhile: where a thousand nodes come up, the
+    /// hash is not built a thousand times.
+    pub(super) fn hear(
+        &mut self,
+        event: keepalive::Event,
+        others: &mut mpsc::Receiver<keepalive::Event>,
+    ) {
+        let now = Instant::now();
+        let mut next = Some(event);
+        while let Some(event) = next {
+            let effects = self.state.keepalive(&event, now);
+            self.take_note(effects);
+            next = others.try_recv().ok();
+        }
+        self.follow_state();
+    }
+
+    fn take_note(&mut self, effects: Effects) {
         for transition in &effects.transitions {
             self.events.tell(Event::transition(transition));
             if transition.status == Status::Down {
@@ -39,7 +61,6 @@ impl Daemon {
             }
         }
         self.doomed.add(&effects);
-        self.follow_state();
     }
 
     /// Makes maps, keepalives and neighbours what the state says.

@@ -237,10 +237,7 @@ impl Daemon {
                         let _ = self.reload("SIGHUP: ").await;
                     }
                 },
-                Some(event) = events.recv() => {
-                    let effects = self.state.keepalive(&event, Instant::now());
-                    self.carry_out(effects);
-                }
+                Some(event) = events.recv() => self.hear(event, &mut events),
                 Some(address) = doubts.recv() => self.neighbours.doubt(address),
                 Some(request) = requests.recv() => self.answer(request).await,
                 Some(done) = self.removals.next() => self.removed(done),
