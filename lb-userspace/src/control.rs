@@ -8,8 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     events::EventRow,
+    listing::{FlowList, FlowName, FlowQuery},
     plan::Plan,
-    report::{FlowRow, Snapshot},
+    report::{FlowReport, Snapshot},
 };
 
 /// A backend of a service, written `SERVICE/BACKEND`.
@@ -80,8 +81,10 @@ pub enum Refused {
 pub enum Request {
     /// What there is to show.
     Snapshot(oneshot::Sender<Snapshot>),
-    /// All flows.
-    Flows(oneshot::Sender<Result<Vec<FlowRow>, Refused>>),
+    /// A list of flows.
+    Flows(FlowQuery, oneshot::Sender<Result<FlowList, Refused>>),
+    /// Why some connections are where they are.
+    Flow(FlowName, oneshot::Sender<Result<FlowReport, Refused>>),
     /// The events after the one with this number.
     Events(u64, oneshot::Sender<Vec<EventRow>>),
     /// An order for one backend.
@@ -108,9 +111,14 @@ impl Handle {
         self.ask(Request::Snapshot).await
     }
 
-    /// All flows.
-    pub async fn flows(&self) -> Result<Vec<FlowRow>, Refused> {
-        self.ask(Request::Flows).await?
+    /// A list of flows.
+    pub async fn flows(&self, query: FlowQuery) -> Result<FlowList, Refused> {
+        self.ask(|answer| Request::Flows(query, answer)).await?
+    }
+
+    /// Why some connections are where they are.
+    pub async fn flow(&self, name: FlowName) -> Result<FlowReport, Refused> {
+        self.ask(|answer| Request::Flow(name, answer)).await?
     }
 
     /// The events after the one with this number; after 0, all that are kept.

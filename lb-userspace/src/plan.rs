@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::Config,
     maglev,
-    state::{Backend, ReloadRefused, Service, State},
+    state::{Backend, OrderKept, ReloadRefused, Service, State},
 };
 
 /// What a reload would change.
@@ -19,6 +19,9 @@ pub struct Plan {
     pub services: Vec<ServicePlan>,
     /// All backends, those of services that would end included.
     pub backends: Vec<BackendPlan>,
+    /// What operators have ordered, and what would become of it.
+    #[serde(default)]
+    pub orders: Vec<OrderKept>,
 }
 
 /// What becomes of a service.
@@ -93,10 +96,12 @@ pub fn plan(
     active: impl Fn(u32) -> u64,
 ) -> Result<Plan, ReloadRefused> {
     let mut next = now.clone();
-    let effects = next.reload(config, Instant::now())?;
+    let instant = Instant::now();
+    let effects = next.reload(config, instant)?;
+    let orders = now.orders_kept(&next, instant);
     let next = next.where_all_answer();
     let reset: BTreeSet<u32> = effects.reset.iter().map(|doomed| doomed.slot).collect();
-    let mut plan = Plan::default();
+    let mut plan = Plan { orders, ..Plan::default() };
     let ended = now.services().iter().filter(|service| find(&next, service).is_none());
     let pairs = next
         .services()

@@ -2,9 +2,15 @@
 //!
 //! Fields keep their names and meanings for ever; new ones may be added.
 
+mod flows;
+mod rates;
+
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+
+pub use flows::{Choice, FlowDetail, FlowReport, FlowRow};
+pub use rates::Rates;
 
 /// `lb show summary`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +58,9 @@ pub struct Summary {
     /// Config files that were refused.
     #[serde(default)]
     pub reloads_refused: u64,
+    /// What happens in a second.
+    #[serde(flatten)]
+    pub rates: Rates,
 }
 
 /// One interface of `lb show summary`.
@@ -90,6 +99,12 @@ pub struct ServiceRow {
     pub balance: String,
     /// `up` while a backend takes new connections, else `down`.
     pub state: String,
+    /// Why: how many of its backends are in which state.
+    #[serde(default)]
+    pub reason: String,
+    /// How long it has been in that state.
+    #[serde(default)]
+    pub since_seconds: u64,
     /// How many backends it has.
     pub backends: usize,
     /// How many of them take new connections.
@@ -108,6 +123,9 @@ pub struct ServiceRow {
     pub bytes_out: u64,
     /// Packets for the service that were dropped, whatever the reason.
     pub dropped: u64,
+    /// What happens in a second.
+    #[serde(flatten)]
+    pub rates: Rates,
 }
 
 /// One row of `lb show backends`.
@@ -132,10 +150,16 @@ pub struct BackendRow {
     /// Whether it takes new flows only while no other backend does.
     #[serde(default)]
     pub backup: bool,
+    /// How long its last successful check took; none where there was none.
+    #[serde(default)]
+    pub check_latency_ms: Option<f64>,
     /// Its part of the service's hash table, in percent.
     pub share_percent: f64,
     /// Proven connections.
     pub active_flows: u64,
+    /// Its part of the service's proven connections, in percent.
+    #[serde(default)]
+    pub active_flows_percent: f64,
     /// Connections given to it since it was added.
     pub new_flows: u64,
     /// Packets towards it.
@@ -146,6 +170,9 @@ pub struct BackendRow {
     pub bytes_in: u64,
     /// Bytes from it.
     pub bytes_out: u64,
+    /// What happens in a second.
+    #[serde(flatten)]
+    pub rates: Rates,
 }
 
 /// One row of `lb show keepalives`.
@@ -173,38 +200,6 @@ pub struct KeepaliveRow {
     pub checks: u64,
     /// Failed checks since the start.
     pub failures: u64,
-}
-
-/// One row of `lb show flows`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FlowRow {
-    /// The service.
-    pub service: String,
-    /// The backend that has it.
-    pub backend: String,
-    /// `inbound`, or `outbound` for a connection that the backend has opened.
-    #[serde(default = "inbound")]
-    pub direction: String,
-    /// The client's address; of an outbound connection that of the remote end.
-    pub client: IpAddr,
-    /// Its port.
-    pub client_port: u16,
-    /// The address that is seen in place of the one who opened the connection, where that is
-    /// translated.
-    #[serde(default)]
-    pub snat_address: Option<IpAddr>,
-    /// Its port.
-    #[serde(default)]
-    pub snat_port: Option<u16>,
-    /// `opening`, `established`, `closing` or `closed`.
-    pub state: String,
-    /// Since its last packet; exact to about a second.
-    pub idle_seconds: u64,
-}
-
-/// What flows were before their direction was told.
-fn inbound() -> String {
-    "inbound".to_owned()
 }
 
 /// One row of `lb show drops`.
@@ -285,33 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flow_of_both_families_has_its_addresses_as_texts() {
-        for (client, snat) in [("10.0.0.7", "192.0.2.10"), ("2001:db8::7", "2001:db8::10")] {
-            let row = json!({
-                "service": "csta",
-                "backend": "imp1",
-                "direction": "outbound",
-                "client": client,
-                "client_port": 40000,
-                "snat_address": snat,
-                "snat_port": 1024,
-                "state": "established",
-                "idle_seconds": 3,
-            });
-            let flow: FlowRow = serde_json::from_value(row.clone()).expect("a flow");
-            assert_eq!(flow.client.to_string(), client);
-            assert_eq!(serde_json::to_value(&flow).expect("JSON"), row);
-        }
-    }
-
-    #[test]
-    fn rows_of_a_daemon_that_translates_nothing_are_understood() {
-        let flow: FlowRow = serde_json::from_value(json!({
-            "service": "csta", "backend": "imp1", "client": "10.0.0.7", "client_port": 40000,
-            "state": "established", "idle_seconds": 3,
-        }))
-        .expect("a flow");
-        assert_eq!((flow.direction.as_str(), flow.snat_address), ("inbound", None));
+    fn rows_of_a_daemon_that_says_less_are_understood() {
         let service: ServiceRow = serde_json::from_value(json!({
             "service": "csta", "vip": "192.0.2.100", "port": 5060, "protocol": "tcp",
             "forwarding": "nat", "state": "up", "backends": 2, "backends_available": 1,
@@ -319,6 +288,9 @@ mod tests {
             "bytes_in": 8000, "bytes_out": 10000, "dropped": 12,
         }))
         .expect("a service");
-        assert_eq!((service.snat_addresses, service.outbound_nat), (Vec::new(), false));
+        assert_eq!((&service.snat_addresses, service.outbound_nat), (&Vec::new(), false));
+        assert_eq!(service.rates, Rates::default());
+        let said = serde_json::to_value(&service).expect("JSON");
+        assert_eq!(said["new_flows_per_second"], 0.0, "rates stand among the row's own fields");
     }
 }

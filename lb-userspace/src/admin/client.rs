@@ -22,8 +22,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Done, EventFilter, Failure, FlowFilter, OrderBody, PlanBody};
-use crate::control::{BackendName, Order};
+use super::{Done, EventFilter, Failure, MATCHED, OrderBody, PlanBody};
+use crate::{
+    control::{BackendName, Order},
+    listing::{FlowName, FlowQuery},
+};
 
 /// How long the daemon may take to begin its answer, and then for each piece of it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -101,13 +104,27 @@ impl Client {
         self.ask(Method::GET, &format!("/v1/{what}"), Bytes::new()).await
     }
 
-    /// The JSON text of the flows that match `filter`.
+    /// The JSON text of the flows that are asked for, and how many there are on all pages, where that
+    /// is counted.
     ///
     /// # Errors
     /// Where the daemon cannot be asked, or refuses.
-    pub async fn flows(&self, filter: &FlowFilter) -> Result<Bytes, ClientError> {
-        let query = encoded(serde_urlencoded::to_string(filter))?;
-        self.ask(Method::GET, &format!("/v1/flows?{query}"), Bytes::new()).await
+    pub async fn flows(&self, query: &FlowQuery) -> Result<(Bytes, Option<u64>), ClientError> {
+        let query = encoded(serde_urlencoded::to_string(query))?;
+        let path = format!("/v1/flows?{query}");
+        let answer = self.ask_for_all(Method::GET, &path, Bytes::new()).await?;
+        let (head, text) = answer.into_parts();
+        let matched = head.headers.get(MATCHED).and_then(|its| its.to_str().ok()?.parse().ok());
+        Ok((text, matched))
+    }
+
+    /// The JSON text of why some connections are where they are.
+    ///
+    /// # Errors
+    /// Where the daemon cannot be asked, or refuses.
+    pub async fn flow(&self, name: &FlowName) -> Result<Bytes, ClientError> {
+        let query = encoded(serde_urlencoded::to_string(name))?;
+        self.ask(Method::GET, &format!("/v1/flow?{query}"), Bytes::new()).await
     }
 
     /// The JSON text of the events that match `filter`.
@@ -161,6 +178,16 @@ impl Client {
 
     /// The body of the answer, where it is a success.
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        self.ask_for_all(method, path, body).await.map(Response::into_body)
+    }
+
+    /// The answer, where it is a success.
+    async fn ask_for_all(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, ClientError> {
         let request = encoded(
             Request::builder()
                 .method(method)
@@ -171,9 +198,10 @@ impl Client {
         )?;
         let response = self.in_time(self.send(request)).await??;
         let status = response.status();
-        let text = self.read(response.into_body()).await?;
+        let (head, body) = response.into_parts();
+        let text = self.read(body).await?;
         if status.is_success() {
-            return Ok(text);
+            return Ok(Response::from_parts(head, text));
         }
         match serde_json::from_slice(&text) {
             Ok(Failure { error }) => Err(ClientError::Refused(error)),

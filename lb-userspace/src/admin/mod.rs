@@ -10,11 +10,14 @@
 //! | `GET /v1/backends` | array of [`BackendRow`](crate::report::BackendRow) |
 //! | `GET /v1/keepalives` | array of [`KeepaliveRow`](crate::report::KeepaliveRow) |
 //! | `GET /v1/drops` | array of [`DropRow`](crate::report::DropRow) |
-//! | `GET /v1/flows`, with a [`FlowFilter`] as query | array of [`FlowRow`](crate::report::FlowRow) |
+//! | `GET /v1/flows`, with a [`FlowQuery`](crate::listing::FlowQuery) | array of [`FlowRow`](crate::report::FlowRow) |
+//! | `GET /v1/flow`, with a [`FlowName`](crate::listing::FlowName) | [`FlowReport`](crate::report::FlowReport) |
 //! | `GET /v1/events`, with an [`EventFilter`] as query | array of [`EventRow`](crate::events::EventRow), the oldest first |
 //! | `POST /v1/order` with an [`OrderBody`] | [`Done`] |
 //! | `POST /v1/reload` | [`Done`] |
 //! | `POST /v1/plan` with a [`PlanBody`] | [`Plan`](crate::plan::Plan) |
+//!
+//! A list of flows that is in order has the header `lb-flows-matched`: how many there are on all pages.
 //!
 //! Whatever fails is answered with a fitting status and a [`Failure`].
 //!
@@ -38,10 +41,13 @@ use crate::control::Order;
 
 pub use client::{Client, ClientError};
 pub(crate) use connections::{Asked, Connections};
-pub use filter::{EventFilter, FlowFilter};
+pub use filter::EventFilter;
 pub(crate) use server::converse;
 pub use server::{Limits, Server};
 pub use socket::AdminError;
+
+/// Of an answer: how many flows match, on whatever page.
+const MATCHED: &str = "lb-flows-matched";
 
 /// The longest deadline of a drain. Beyond it a deadline says nothing, and far beyond it a point
 /// in time cannot be computed.

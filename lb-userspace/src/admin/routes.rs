@@ -11,14 +11,16 @@ use axum::{
     routing::{get, post},
 };
 use hyper::body::Bytes;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Done, EventFilter, Failure, FlowFilter, MAX_DEADLINE, OrderBody, PlanBody, rows::Pieces,
+    Done, EventFilter, Failure, MATCHED, MAX_DEADLINE, OrderBody, PlanBody,
+    rows::{Pieces, in_batches},
 };
 use crate::{
     control::{BackendName, Handle, Order, Refused},
+    listing::{FlowName, FlowQuery},
     report::Snapshot,
 };
 
@@ -58,8 +60,17 @@ impl IntoResponse for Problem {
 #[derive(Debug, Clone)]
 struct Daemon {
     handle: Handle,
-    /// A list of all flows is large, and lives until its client has read it.
+    /// A list of flows takes memory until its client has read it.
     flow_lists: Arc<Semaphore>,
+}
+
+impl Daemon {
+    fn may_list(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.flow_lists).try_acquire_owned().map_err(|_| {
+            let text = "too many lists of flows are being read: try again in a moment";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        })
+    }
 }
 
 /// All routes. At most `flow_lists` lists of flows exist at a time.
@@ -73,6 +84,7 @@ pub(super) fn router(handle: Handle, flow_lists: usize) -> Router {
         .route("/v1/keepalives", get(keepalives))
         .route("/v1/drops", get(drops))
         .route("/v1/flows", get(flows))
+        .route("/v1/flow", get(flow))
         .route("/v1/events", get(events))
         .route("/v1/order", post(order))
         .route("/v1/reload", post(reload))
@@ -110,21 +122,36 @@ async fn part<T>(daemon: &Daemon, of: fn(Snapshot) -> Vec<T>) -> Result<Response
 where
     T: Serialize + Send + 'static,
 {
-    Ok(many(of(daemon.handle.snapshot().await?).into_iter(), None))
+    Ok(many(of(daemon.handle.snapshot().await?).into_iter()))
 }
 
 async fn flows(
     State(daemon): State<Daemon>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let filter: FlowFilter = serde_urlencoded::from_str(&query.unwrap_or_default())
-        .map_err(|error| Problem::bad(format!("the filter of the flows is wrong: {error}")))?;
-    let permit = daemon.flow_lists.try_acquire_owned().map_err(|_| {
-        let text = "too many lists of flows are being read: try again in a moment";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, text)
-    })?;
-    let flows = daemon.handle.flows().await?;
-    Ok(many(flows.into_iter().filter(move |flow| filter.matches(flow)), Some(permit)))
+    let query: FlowQuery = asked_of_flows(query)?;
+    let permit = daemon.may_list()?;
+    let list = daemon.handle.flows(query).await?;
+    let body = Body::from_stream(in_batches(list.rows, permit));
+    let mut response = (JSON, body).into_response();
+    if let Some(matched) = list.matched {
+        response.headers_mut().insert(MATCHED, matched.into());
+    }
+    Ok(response)
+}
+
+async fn flow(
+    State(daemon): State<Daemon>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let name: FlowName = asked_of_flows(query)?;
+    let _permit = daemon.may_list()?;
+    Ok(one(&daemon.handle.flow(name).await?))
+}
+
+fn asked_of_flows<T: DeserializeOwned>(query: Option<String>) -> Result<T, Problem> {
+    serde_urlencoded::from_str(&query.unwrap_or_default())
+        .map_err(|error| Problem::bad(format!("what is asked of flows is wrong: {error}")))
 }
 
 async fn events(
@@ -133,7 +160,7 @@ async fn events(
 ) -> Result<Response, Problem> {
     let EventFilter { after } = serde_urlencoded::from_str(&query.unwrap_or_default())
         .map_err(|error| Problem::bad(format!("the filter of the events is wrong: {error}")))?;
-    Ok(many(daemon.handle.events(after).await?.into_iter(), None))
+    Ok(many(daemon.handle.events(after).await?.into_iter()))
 }
 
 async fn order(State(daemon): State<Daemon>, body: Bytes) -> Result<Response, Problem> {
@@ -181,16 +208,10 @@ fn one(value: &impl Serialize) -> Response {
     }
 }
 
-/// An array, written as the client reads it. `permit` is given back at its end.
-fn many<T>(
-    rows: impl Iterator<Item = T> + Send + 'static,
-    permit: Option<OwnedSemaphorePermit>,
-) -> Response
+/// An array, written as the client reads it.
+fn many<T>(rows: impl Iterator<Item = T> + Send + 'static) -> Response
 where
     T: Serialize + 'static,
 {
-    let pieces = Pieces::new(rows).inspect(move |_| {
-        let _held = &permit;
-    });
-    (JSON, Body::from_stream(futures_util::stream::iter(pieces))).into_response()
+    (JSON, Body::from_stream(futures_util::stream::iter(Pieces::new(rows)))).into_response()
 }

@@ -1,20 +1,22 @@
 //! What can be typed after `lb`.
 
 mod events;
+mod flows;
 mod top;
 
-use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::help;
 use crate::{
-    admin::{FlowFilter, MAX_DEADLINE},
+    admin::MAX_DEADLINE,
     config::{DEFAULT_ADMIN_SOCKET, MAX_WEIGHT, parse_duration},
     control::BackendName,
 };
 pub(super) use events::Events;
+pub(super) use flows::{Flow, Flows};
 pub(super) use top::Top;
 
 /// A TCP load balancer for CSTA and SIP in the kernel's XDP hook.
@@ -71,7 +73,7 @@ Example:
 Examples:
   lb show summary
   lb show backends --json
-  lb show flows --service csta --state established --limit 20"
+  lb show flows --client 10.0.0.0/24 --sort idle --reverse --limit 20"
     )]
     Show(Show),
 
@@ -200,12 +202,12 @@ pub(super) enum Show {
 Example:
   lb show summary                       how the daemon is, and what runs where")]
     Summary(Output),
-    /// Services: VIP, state, backends, traffic
+    /// Services: VIP, state and its reason, backends, traffic, rates
     #[command(after_help = "\
 Example:
   lb show services                      which services have nobody left")]
     Services(Output),
-    /// Backends: state and its reason, weight, part of the hash, flows, traffic
+    /// Backends: state and its reason, weight, part of the hash, flows, traffic, rates
     #[command(after_help = "\
 Examples:
   lb show backends                      who is up, why not, and who gets what
@@ -213,6 +215,8 @@ Examples:
     Backends(Output),
     /// Connections: which backend has which client
     Flows(Flows),
+    /// One connection: which backend has it, and why; or where a new one would go
+    Flow(Flow),
     /// Keepalives: what was asked last, and with what result
     #[command(after_help = "\
 Example:
@@ -225,52 +229,6 @@ Example:
     Drops(Output),
     /// What happened: changes of state, orders, reloads, resets, warnings; the last 1,000, newest last
     Events(Events),
-}
-
-#[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-Examples:
-  lb show flows --backend imp1 --state established
-  lb show flows --client 10.0.0.7 --json
-  lb show flows --client 2001:db8::7")]
-pub(super) struct Flows {
-    #[command(flatten)]
-    pub(super) output: Output,
-    /// Only of this service
-    #[arg(long, value_name = "NAME")]
-    service: Option<String>,
-    /// Only on this backend
-    #[arg(long, value_name = "NAME")]
-    backend: Option<String>,
-    /// Only with this client or, where a backend has opened the connection, this remote end
-    #[arg(long, value_name = "ADDRESS")]
-    client: Option<IpAddr>,
-    /// Only in this state
-    #[arg(long)]
-    state: Option<FlowState>,
-    /// At most this many rows
-    #[arg(long, value_name = "N", conflicts_with = "json")]
-    pub(super) limit: Option<NonZeroUsize>,
-}
-
-impl Flows {
-    pub(super) fn filter(&self) -> FlowFilter {
-        let state = self.state.and_then(|state| state.to_possible_value());
-        FlowFilter {
-            service: self.service.clone(),
-            backend: self.backend.clone(),
-            client: self.client,
-            state: state.map(|state| state.get_name().to_owned()),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FlowState {
-    Opening,
-    Established,
-    Closing,
-    Closed,
 }
 
 fn deadline(text: &str) -> Result<Duration, String> {

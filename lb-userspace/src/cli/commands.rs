@@ -2,12 +2,11 @@
 
 use std::{
     io::{self, Write},
-    num::NonZeroUsize,
     path::Path,
     process::ExitCode,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{CommandFactory, error::ErrorKind};
 use clap_complete::Shell;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -15,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime;
 
 use super::{
-    args::{Args, Command, Events, Flows, Output, Show, Top},
+    args::{Args, Command, Events, Flow, Flows, Output, Show, Top},
     logging, man, tables,
 };
 use crate::{
@@ -133,6 +132,7 @@ async fn show(client: &Client, what: Show) -> anyhow::Result<()> {
             part(client, "drops", &output, |rows: &Vec<_>| tables::drops(rows)).await
         }
         Show::Flows(wanted) => flows(client, &wanted).await,
+        Show::Flow(wanted) => flow(client, &wanted).await,
         Show::Events(wanted) => events(client, &wanted).await,
     }
 }
@@ -152,12 +152,24 @@ async fn part<T: DeserializeOwned>(
 }
 
 async fn flows(client: &Client, wanted: &Flows) -> anyhow::Result<()> {
-    let answer = client.flows(&wanted.filter()).await?;
+    let (answer, matched) = client.flows(&wanted.query()).await?;
     if wanted.output.json {
         return print(&answer);
     }
     let rows: Vec<_> = client.understand(&answer)?;
-    print(tables::flows(&rows, wanted.limit.map(NonZeroUsize::get)).as_bytes())
+    print(tables::flows(&rows, wanted.offset, matched).as_bytes())
+}
+
+async fn flow(client: &Client, wanted: &Flow) -> anyhow::Result<()> {
+    let answer = client.flow(&wanted.name()).await?;
+    let report = client.understand(&answer)?;
+    if wanted.output.json {
+        print(&answer)?;
+    } else {
+        print(tables::flow(&report).as_bytes())?;
+    }
+    ensure!(!report.flows.is_empty(), "there is no connection of {}", wanted.client);
+    Ok(())
 }
 
 async fn events(client: &Client, wanted: &Events) -> anyhow::Result<()> {

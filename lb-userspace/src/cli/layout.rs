@@ -39,22 +39,33 @@ pub(super) fn table_of_some<const N: usize>(
     });
     let columns: Vec<_> = columns.into_iter().flatten().collect();
     let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(WIDTH)
-        .set_header(columns.iter().map(|(title, _)| *title))
-        .add_rows(rows);
+    table.set_header(columns.iter().map(|(title, _)| *title)).add_rows(rows);
     if table.is_empty() {
         return format!("no {what}\n");
     }
-    let last = columns.len().saturating_sub(1);
-    for (index, (column, (_, kind))) in table.column_iter_mut().zip(&columns).enumerate() {
+    written(table, columns.into_iter().map(|(_, kind)| kind))
+}
+
+/// Facts by name: `NAME  FACT`.
+pub(super) fn facts(facts: impl IntoIterator<Item = (&'static str, String)>) -> String {
+    let mut table = Table::new();
+    table.add_rows(facts.into_iter().map(|(name, fact)| [name.to_owned(), fact]));
+    written(table, [Kind::Text, Kind::Wrapped].into_iter())
+}
+
+/// The text of a table with columns of these kinds.
+fn written(mut table: Table, kinds: impl ExactSizeIterator<Item = Kind>) -> String {
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH);
+    let last = kinds.len().saturating_sub(1);
+    for (index, (column, kind)) in table.column_iter_mut().zip(kinds).enumerate() {
         column.set_padding((0, if index == last { 0 } else { GAP }));
-        if *kind == Kind::Number {
+        if kind == Kind::Number {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        if *kind != Kind::Wrapped {
+        if kind != Kind::Wrapped {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
@@ -64,12 +75,6 @@ pub(super) fn table_of_some<const N: usize>(
         text.push('\n');
     }
     text
-}
-
-/// Facts by name: `NAME  FACT`.
-pub(super) fn facts<const N: usize>(facts: [(&str, String); N]) -> String {
-    let widest = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    facts.iter().map(|(name, fact)| format!("{name:widest$}  {fact}\n")).collect()
 }
 
 #[cfg(test)]

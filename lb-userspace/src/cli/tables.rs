@@ -1,7 +1,11 @@
 //! The answers of the daemon as tables for people.
 
+mod backends;
 mod events;
+mod flow;
+mod flows;
 mod plan;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -10,22 +14,21 @@ use std::net::{IpAddr, SocketAddr};
 use super::{
     layout::{
         Kind::{self, Number, Text, Wrapped},
-        facts, table, table_of_some,
+        facts, table,
     },
-    units::{bytes, count, duration, short_duration},
+    units::{bits, bytes, count, duration, rate, short_duration},
 };
+pub(super) use backends::backends;
 pub(super) use events::events;
+pub(super) use flow::flow;
+pub(super) use flows::flows;
 pub(super) use plan::plan;
+pub(super) use services::services;
 
-use crate::report::{BackendRow, DropRow, FlowRow, KeepaliveRow, ServiceRow, Summary};
+use crate::report::{DropRow, KeepaliveRow, Rates, Summary};
 
 /// Stands where there is nothing to say.
 const NONE: &str = "-";
-/// A table keeps all of its cells, at more than a kilobyte a row: a million flows are many tables.
-const FLOWS_A_TABLE: usize = 5_000;
-/// The direction of connections that backends have opened.
-const OUTBOUND: &str = "outbound";
-
 pub(super) fn summary(summary: &Summary) -> String {
     let Summary { version, pid, uptime_seconds, config, .. } = summary;
     let interfaces: Vec<_> = summary
@@ -33,7 +36,22 @@ pub(super) fn summary(summary: &Summary) -> String {
         .iter()
         .map(|interface| format!("{} ({})", interface.name, interface.xdp_mode))
         .collect();
-    let traffic = |packets, octets| format!("{} packets, {}", count(packets), bytes(octets));
+    let traffic = |packets, octets, per_second: [f64; 2]| {
+        format!(
+            "{} packets, {}; {} packets/s, {}/s",
+            count(packets),
+            bytes(octets),
+            rate(per_second[0]),
+            bits(per_second[1])
+        )
+    };
+    let Rates {
+        new_flows_per_second,
+        packets_in_per_second,
+        packets_out_per_second,
+        bits_in_per_second,
+        bits_out_per_second,
+    } = summary.rates;
     facts([
         ("lb", format!("{version}, pid {pid}, up {}", duration(*uptime_seconds))),
         ("config", config.clone()),
@@ -41,112 +59,33 @@ pub(super) fn summary(summary: &Summary) -> String {
         ("services", summary.services.to_string()),
         ("backends", format!("{}, {} available", summary.backends, summary.backends_available)),
         ("flows", format!("{} of {}", summary.active_flows, summary.flow_capacity)),
-        ("new flows", format!("{}, {} refused", summary.new_flows, summary.refused_flows)),
-        ("in", traffic(summary.packets_in, summary.bytes_in)),
-        ("out", traffic(summary.packets_out, summary.bytes_out)),
+        (
+            "new flows",
+            format!(
+                "{}, {} refused; {}/s",
+                summary.new_flows,
+                summary.refused_flows,
+                rate(new_flows_per_second)
+            ),
+        ),
+        (
+            "in",
+            traffic(
+                summary.packets_in,
+                summary.bytes_in,
+                [packets_in_per_second, bits_in_per_second],
+            ),
+        ),
+        (
+            "out",
+            traffic(
+                summary.packets_out,
+                summary.bytes_out,
+                [packets_out_per_second, bits_out_per_second],
+            ),
+        ),
         ("dropped", format!("{} packets", count(summary.dropped))),
     ])
-}
-
-/// A table, and below it what is translated beside the VIP.
-pub(super) fn services(rows: &[ServiceRow]) -> String {
-    let mut text = table(
-        "services",
-        [
-            ("SERVICE", Wrapped),
-            ("VIP", addresses(rows.iter().map(|row| row.vip))),
-            ("STATE", Text),
-            ("BACKENDS", Number),
-            ("FLOWS", Number),
-            ("NEW", Number),
-            ("BYTES IN", Number),
-            ("BYTES OUT", Number),
-            ("DROPPED", Number),
-        ],
-        rows.iter().map(|row| {
-            [
-                row.service.clone(),
-                socket(row.vip, row.port),
-                row.state.clone(),
-                format!("{}/{}", row.backends_available, row.backends),
-                count(row.active_flows),
-                count(row.new_flows),
-                bytes(row.bytes_in),
-                bytes(row.bytes_out),
-                count(row.dropped),
-            ]
-        }),
-    );
-    let translating: Vec<_> =
-        rows.iter().filter(|row| row.outbound_nat || !row.snat_addresses.is_empty()).collect();
-    if !translating.is_empty() {
-        text.push('\n');
-        text.push_str(&table(
-            "services",
-            [
-                ("SERVICE", Wrapped),
-                ("FORWARDING", Text),
-                ("OUTBOUND NAT", Text),
-                ("SNAT ADDRESSES", Wrapped),
-            ],
-            translating.into_iter().map(|row| {
-                let snat: Vec<_> = row.snat_addresses.iter().map(ToString::to_string).collect();
-                [
-                    row.service.clone(),
-                    row.forwarding.clone(),
-                    if row.outbound_nat { "yes" } else { "no" }.to_owned(),
-                    if snat.is_empty() { NONE.to_owned() } else { snat.join(" ") },
-                ]
-            }),
-        ));
-    }
-    text
-}
-
-/// A table, and below it why backends are not up.
-pub(super) fn backends(rows: &[BackendRow]) -> String {
-    let mut text = table(
-        "backends",
-        [
-            ("BACKEND", Wrapped),
-            ("ADDRESS", addresses(rows.iter().map(|row| row.address))),
-            ("STATE", Text),
-            ("SINCE", Number),
-            ("WEIGHT", Number),
-            ("SHARE", Number),
-            ("FLOWS", Number),
-            ("NEW", Number),
-            ("IN", Number),
-            ("OUT", Number),
-        ],
-        rows.iter().map(|row| {
-            [
-                format!("{}/{}", row.service, row.backend),
-                socket(row.address, row.port),
-                row.state.clone(),
-                duration(row.since_seconds),
-                row.weight.to_string(),
-                format!("{:.1}%", row.share_percent),
-                count(row.active_flows),
-                count(row.new_flows),
-                bytes(row.bytes_in),
-                bytes(row.bytes_out),
-            ]
-        }),
-    );
-    let not_up: Vec<_> = rows.iter().filter(|row| row.state != "up").collect();
-    if !not_up.is_empty() {
-        text.push('\n');
-        text.push_str(&table(
-            "backends",
-            [("NOT UP", Wrapped), ("STATE", Text), ("REASON", Wrapped)],
-            not_up.into_iter().map(|row| {
-                let name = format!("{}/{}", row.service, row.backend);
-                [name, row.state.clone(), row.reason.clone()]
-            }),
-        ));
-    }
-    text
 }
 
 pub(super) fn keepalives(rows: &[KeepaliveRow]) -> String {
@@ -171,53 +110,13 @@ pub(super) fn keepalives(rows: &[KeepaliveRow]) -> String {
                 row.r#type.clone(),
                 row.state.clone(),
                 or_none(row.last_check_seconds.map(short_duration)),
-                or_none(row.latency_ms.map(|milliseconds| format!("{milliseconds:.1}ms"))),
+                or_none(row.latency_ms.map(milliseconds)),
                 count(row.checks),
                 count(row.failures),
                 row.result.clone(),
             ]
         }),
     )
-}
-
-/// At most `limit` flows, and a last line where there are more. The titles return every
-/// [`FLOWS_A_TABLE`] rows.
-pub(super) fn flows(rows: &[FlowRow], limit: Option<usize>) -> String {
-    let shown = &rows[..limit.unwrap_or(rows.len()).min(rows.len())];
-    let snat = |row: &FlowRow| {
-        row.snat_address.map(|address| (address, row.snat_port.unwrap_or_default()))
-    };
-    let ends = shown.iter().flat_map(|row| snat(row).map(|(address, _)| address));
-    let some = |any: bool, title, kind| any.then_some((title, kind));
-    let columns = [
-        Some(("BACKEND", Wrapped)),
-        some(shown.iter().any(|row| row.direction == OUTBOUND), "DIRECTION", Text),
-        Some(("CLIENT", addresses(shown.iter().map(|row| row.client)))),
-        some(shown.iter().any(|row| snat(row).is_some()), "SNAT", addresses(ends)),
-        Some(("STATE", Text)),
-        Some(("IDLE", Number)),
-    ];
-    let part = |rows: &[FlowRow]| {
-        let rows = rows.iter().map(|row| {
-            [
-                format!("{}/{}", row.service, row.backend),
-                row.direction.clone(),
-                socket(row.client, row.client_port),
-                snat(row).map_or_else(|| NONE.to_owned(), |(address, port)| socket(address, port)),
-                row.state.clone(),
-                duration(row.idle_seconds),
-            ]
-        });
-        table_of_some("flows", columns, rows)
-    };
-    if shown.is_empty() {
-        return part(shown);
-    }
-    let mut text: String = shown.chunks(FLOWS_A_TABLE).map(part).collect();
-    if shown.len() < rows.len() {
-        text.push_str(&format!("{} of {} flows shown\n", shown.len(), rows.len()));
-    }
-    text
 }
 
 pub(super) fn drops(rows: &[DropRow]) -> String {
@@ -243,4 +142,42 @@ fn addresses(mut addresses: impl Iterator<Item = IpAddr>) -> Kind {
 /// `10.0.0.11:5060`, `[2001:db8::11]:5060`.
 fn socket(address: IpAddr, port: u16) -> String {
     SocketAddr::new(address, port).to_string()
+}
+
+/// How long a check took.
+fn milliseconds(milliseconds: f64) -> String {
+    if milliseconds < 1e3 {
+        format!("{milliseconds:.1}ms")
+    } else {
+        short_duration(milliseconds / 1e3)
+    }
+}
+
+/// `49.9%`.
+fn percent(percent: f64) -> String {
+    format!("{percent:.1}%")
+}
+
+/// Titles and kinds of the columns of [`traffic`].
+const TRAFFIC: [(&str, Kind); 7] = [
+    ("NEW", Number),
+    ("NEW/S", Number),
+    ("PKT/S", Number),
+    ("IN/S", Number),
+    ("OUT/S", Number),
+    ("IN", Number),
+    ("OUT", Number),
+];
+
+/// New connections, packets of both directions in a second, bits and bytes of each.
+fn traffic(new: u64, rates: &Rates, octets: [u64; 2]) -> [String; 7] {
+    [
+        count(new),
+        rate(rates.new_flows_per_second),
+        rate(rates.packets_in_per_second + rates.packets_out_per_second),
+        bits(rates.bits_in_per_second),
+        bits(rates.bits_out_per_second),
+        bytes(octets[0]),
+        bytes(octets[1]),
+    ]
 }

@@ -14,6 +14,23 @@ pub(super) fn bytes(number: u64) -> String {
     prefixed(number, "B")
 }
 
+/// A number of bits: `532 bit`, `1.2 Mbit`.
+pub(super) fn bits(number: f64) -> String {
+    prefixed(number.round() as u64, "bit")
+}
+
+/// How often in a second: below ten with tenths, else as [`count`].
+pub(super) fn rate(per_second: f64) -> String {
+    let tenths = (per_second * 10.0).round();
+    if tenths == 0.0 {
+        "0".to_owned()
+    } else if tenths < 100.0 {
+        format!("{:.1}", tenths / 10.0)
+    } else {
+        count(per_second.round() as u64)
+    }
+}
+
 /// A time by its two largest units: `12s`, `3m12s`, `2h05m`, `3d04h`.
 pub(crate) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -88,6 +105,24 @@ mod tests {
         ] {
             assert_eq!(bytes(number), text);
         }
+    }
+
+    #[test]
+    fn rates() {
+        for (number, text) in [
+            (0.0, "0"),
+            (0.04, "0"),
+            (0.25, "0.3"),
+            (9.94, "9.9"),
+            (9.96, "10"),
+            (1234.5, "1235"),
+            (12_345.0, "12.3 k"),
+        ] {
+            assert_eq!(rate(number), text);
+        }
+        assert_eq!(bits(0.0), "0 bit");
+        assert_eq!(bits(999.4), "999 bit");
+        assert_eq!(bits(1_234_567.8), "1.2 Mbit");
     }
 
     #[test]

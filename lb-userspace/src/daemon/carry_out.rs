@@ -1,22 +1,17 @@
 //! Carries out what the state machine decided.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
-    time::Instant,
-};
+use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use log::error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{Daemon, removal::Removed};
 use crate::{
     config::format_duration,
-    control::{BackendName, Order, Refused},
+    control::{BackendName, Order},
     datapath::{DatapathError, FlowTable, Usage, now_ticks},
     events::{Event, Kind, Severity},
     keepalive::{self, LiveTraffic},
-    report::FlowRow,
     state::{Effects, Status},
 };
 
@@ -90,6 +85,7 @@ impl Daemon {
                 return;
             }
         };
+        self.samples.keep(&counts.backends, Instant::now());
         let flows = self.datapath.flows();
         let effects = self.state.tick(Instant::now(), |slot| {
             counts.backends.get(&slot).map_or(0, |counters| flows.active(slot, counters))
@@ -169,35 +165,6 @@ impl Daemon {
             }
             Err(error) => self.events.problem(error.to_string()),
         }
-    }
-
-    /// Lists the flow table, beside everything else.
-    pub(super) fn list_flows(&self, answer: oneshot::Sender<Result<Vec<FlowRow>, Refused>>) {
-        let names: HashMap<u32, (String, String)> = self
-            .state
-            .services()
-            .iter()
-            .flat_map(|service| {
-                service
-                    .backends
-                    .iter()
-                    .map(|backend| (backend.slot, (service.name.clone(), backend.name.clone())))
-            })
-            .collect();
-        let flows = self.datapath.flows();
-        tokio::task::spawn_blocking(move || {
-            let now = now_ticks();
-            let mut rows = Vec::new();
-            let listed = flows.for_each(|key, flow| {
-                // A flow of a backend that went meanwhile is about to go.
-                if let Some((service, backend)) = names.get(&flow.backend) {
-                    let snat = flows.leaves_from(flow);
-                    rows.push(FlowRow::new((service, backend), (key, flow), snat, now));
-                }
-            });
-            let rows = listed.map(|()| rows).map_err(|error| Refused::Because(error.to_string()));
-            let _ = answer.send(rows);
-        });
     }
 }
 

@@ -3,10 +3,12 @@
 
 mod carry_out;
 mod fullness;
+mod lists;
 mod network;
 mod reload;
 mod removal;
 mod requests;
+mod samples;
 mod signals;
 mod snapshot;
 
@@ -39,6 +41,7 @@ use crate::{
 use carry_out::Swept;
 use fullness::Fullness;
 use removal::{Removal, Removals};
+use samples::Samples;
 use signals::{Signal, Signals};
 
 /// How often time passes for the state machine.
@@ -75,6 +78,7 @@ struct Daemon {
     doomed: Removal,
     removals: Removals,
     ticks: u64,
+    samples: Samples,
     done: Done,
     events: Events,
     sweep: Option<JoinHandle<Swept>>,
@@ -151,6 +155,7 @@ impl Daemon {
             doomed: Removal::default(),
             removals: Removals::new(Resetter::open()?),
             ticks: 0,
+            samples: Samples::new(Instant::now()),
             done: Done::default(),
             events,
             sweep: None,

@@ -63,11 +63,14 @@ impl Daemon {
         let rules = network::port_rules(&self.netlink, &config)
             .await
             .map_err(|error| refuse(error.to_string()))?;
-        let before = self.state.addresses();
-        let effects = self
-            .state
-            .reload(&config, Instant::now())
-            .map_err(|error| refuse(error.to_string()))?;
+        let (before, now) = (self.state.addresses(), Instant::now());
+        let earlier = self.state.clone();
+        let effects = self.state.reload(&config, now).map_err(|error| refuse(error.to_string()))?;
+        let orders: String = earlier
+            .orders_kept(&self.state, now)
+            .iter()
+            .map(|order| format!("; {order}"))
+            .collect();
         if self.config.syslog != config.syslog {
             self.events.send_to(config.syslog.as_ref());
         }
@@ -82,7 +85,7 @@ impl Daemon {
             Err(error) => format!("; {error}, trying again"),
         };
         Ok(format!(
-            "reloaded {}: {}, {}{lack}",
+            "reloaded {}: {}, {}{orders}{lack}",
             self.config_path.display(),
             count(self.config.services.len(), "service"),
             count(

@@ -15,7 +15,8 @@ impl Daemon {
             Request::Snapshot(answer) => {
                 let _ = answer.send(self.snapshot());
             }
-            Request::Flows(answer) => self.list_flows(answer),
+            Request::Flows(query, answer) => self.list_flows(query, answer),
+            Request::Flow(name, answer) => self.explain_flow(name, answer),
             Request::Events(after, answer) => {
                 let _ = answer.send(self.events.after(after));
             }

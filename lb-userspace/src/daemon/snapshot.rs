@@ -1,8 +1,12 @@
 //! What there is to show, put together.
 
-use std::{collections::HashMap, net::IpAddr, process};
+use std::{
+    collections::HashMap,
+    process,
+    time::{Duration, Instant},
+};
 
-use lb_common::{Action, BackendCounters, Flow, FlowKey, Ip, NO_SERVICE, table::ticks_since};
+use lb_common::{Action, BackendCounters, NO_SERVICE};
 use log::error;
 
 use super::Daemon;
@@ -11,17 +15,14 @@ use crate::{
     datapath::{Counts, FlowTable, PortUse, TableUse},
     keepalive::Check,
     report::{
-        BackendRow, DropRow, FlowRow, KeepaliveRow, PortsRow, ServiceRow, Snapshot, Summary,
-        SyslogRow, TableRow,
+        BackendRow, DropRow, KeepaliveRow, PortsRow, ServiceRow, Snapshot, Summary, SyslogRow,
+        TableRow,
     },
     state::{Backend, Service},
 };
 
 /// The outcome of a packet that was handed to the kernel, and that it did not send.
 const HANDOFF_FAILED: &str = "handoff_failed";
-
-/// Ticks are 2^30 ns.
-const TICK_SECONDS: f64 = (1u64 << lb_common::TICK_SHIFT) as f64 / 1e9;
 
 impl Daemon {
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -31,14 +32,17 @@ impl Daemon {
         });
         let flows = self.datapath.flows();
         let dropped = dropped_by_service(&counts);
+        let keepalives = self.keepalives.snapshot();
         let mut services = Vec::new();
         let mut backends = Vec::new();
         for service in self.state.services() {
-            let rows: Vec<BackendRow> = service
+            let mut rows: Vec<BackendRow> = service
                 .backends
                 .iter()
                 .map(|backend| self.backend_row(service, backend, &counts, &flows))
                 .collect();
+            add_parts(&mut rows);
+            add_latencies(&mut rows, service, &keepalives);
             services.push(service_row(service, &rows, &dropped));
             backends.extend(rows);
         }
@@ -53,7 +57,7 @@ impl Daemon {
             summary: self.summary(&services, &dropped, &counts),
             services,
             backends,
-            keepalives: self.keepalives.snapshot().into_iter().map(keepalive_row).collect(),
+            keepalives: keepalives.into_iter().map(keepalive_row).collect(),
             drops: self.drop_rows(&counts),
         }
     }
@@ -86,6 +90,7 @@ impl Daemon {
             reset_flows: self.done.reset_flows,
             reloads_done: self.done.reloads,
             reloads_refused: self.done.reloads_refused,
+            rates: services.iter().map(|service| service.rates).sum(),
         }
     }
 
@@ -109,12 +114,15 @@ impl Daemon {
             since_seconds: backend.since.elapsed().as_secs(),
             backup: backend.backup,
             share_percent: 100.0 * self.datapath.share(service.id, backend.slot),
+            check_latency_ms: None,
             active_flows: flows.active(backend.slot, counters),
+            active_flows_percent: 0.0,
             new_flows: counters.flows_new,
             packets_in: counters.packets_in,
             packets_out: counters.packets_out,
             bytes_in: counters.bytes_in,
             bytes_out: counters.bytes_out,
+            rates: self.samples.rates(backend.slot, counters, Instant::now()),
         }
     }
 
@@ -147,32 +155,6 @@ impl Daemon {
     }
 }
 
-impl FlowRow {
-    /// The row of a flow at the tick `now`.
-    pub(super) fn new(
-        (service, backend): (&str, &str),
-        (key, flow): (&FlowKey<Ip>, &Flow),
-        snat: Option<(IpAddr, u16)>,
-        now: u32,
-    ) -> Self {
-        let outbound = flow.snat.is_outbound();
-        let (client, client_port) =
-            if outbound { (key.vip, key.vip_port) } else { (key.client, key.client_port) };
-        let idle = ticks_since(flow.last_seen, now);
-        Self {
-            service: service.to_owned(),
-            backend: backend.to_owned(),
-            direction: if outbound { "outbound" } else { "inbound" }.to_owned(),
-            client: client.into(),
-            client_port: client_port.get(),
-            snat_address: snat.map(|(address, _)| address),
-            snat_port: snat.map(|(_, port)| port),
-            state: flow.state().as_str().to_owned(),
-            idle_seconds: (f64::from(idle) * TICK_SECONDS) as u64,
-        }
-    }
-}
-
 impl From<&TableUse> for TableRow {
     fn from(TableUse { table, flows, capacity }: &TableUse) -> Self {
         Self { table: (*table).to_owned(), flows: *flows, capacity: *capacity }
@@ -202,7 +184,9 @@ fn service_row(
         outbound_nat: service.outbound_nat,
         balance: service.balance.as_str().to_owned(),
         affinity: service.affinity.as_str().to_owned(),
-        state: if available > 0 { "up" } else { "down" }.to_owned(),
+        state: if service.is_up() { "up" } else { "down" }.to_owned(),
+        reason: service.reason(),
+        since_seconds: service.since.elapsed().as_secs(),
         backends: backends.len(),
         backends_available: available,
         active_flows: sum(|backend| backend.active_flows),
@@ -212,7 +196,30 @@ fn service_row(
         bytes_in: sum(|backend| backend.bytes_in),
         bytes_out: sum(|backend| backend.bytes_out),
         dropped: dropped.get(&service.id).copied().unwrap_or(0),
+        rates: backends.iter().map(|backend| backend.rates).sum(),
     }
+}
+
+/// Each backend's part of its service's connections.
+fn add_parts(rows: &mut [BackendRow]) {
+    let all: u64 = rows.iter().map(|row| row.active_flows).sum();
+    for row in rows {
+        row.active_flows_percent = 100.0 * row.active_flows as f64 / all.max(1) as f64;
+    }
+}
+
+/// How long the checks took, which are in order of names. Who has left the file is not asked.
+fn add_latencies(rows: &mut [BackendRow], service: &Service, checks: &[Check]) {
+    for (row, backend) in rows.iter_mut().zip(&service.backends) {
+        let name = (&service.name, &backend.name);
+        let found = checks.binary_search_by(|check| (&check.service, &check.backend).cmp(&name));
+        let check = found.ok().filter(|_| backend.is_listed()).map(|at| &checks[at]);
+        row.check_latency_ms = check.and_then(|check| check.latency).map(milliseconds);
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 fn dropped_by_service(counts: &Counts) -> HashMap<u32, u64> {
@@ -240,7 +247,7 @@ fn keepalive_row(check: Check) -> KeepaliveRow {
         .to_owned(),
         state: check.health.as_str().to_owned(),
         result: check.reason,
-        latency_ms: check.latency.map(|latency| latency.as_secs_f64() * 1e3),
+        latency_ms: check.latency.map(milliseconds),
         last_check_seconds: check.age.map(|age| age.as_secs_f64()),
         checks: check.checks,
         failures: check.failures,

@@ -190,8 +190,13 @@ impl FlowTable {
 
     /// Where a flow's packets seem to come from for its backend, if not from its client.
     pub fn leaves_from(&self, flow: &Flow) -> Option<(IpAddr, u16)> {
-        let address = self.0.notes.leases.address(flow.snat.pair)?;
-        flow.snat.is_some().then(|| (address.into(), flow.snat.port.get()))
+        let address = self.address_of(flow.snat.pair)?;
+        flow.snat.is_some().then(|| (address, flow.snat.port.get()))
+    }
+
+    /// The address that connections of a pair leave from (see [`lb_common::snat`]).
+    pub fn address_of(&self, pair: u16) -> Option<IpAddr> {
+        self.0.notes.leases.address(pair).map(Into::into)
     }
 
     /// Removes closed flows after their linger, and those that never opened; takes back the ports

@@ -218,6 +218,26 @@ impl Backend {
         }
     }
 
+    /// What an operator has ordered that goes on: a word for it, and what else there is to know.
+    pub(super) fn ordered(&self, now: Instant) -> Option<(&'static str, String)> {
+        match self.wish {
+            Wish::Active => None,
+            Wish::Suspend => Some((Status::Suspended.as_str(), String::new())),
+            Wish::Drain { deadline, passed } => {
+                let remark = match deadline {
+                    _ if passed => "(its deadline has passed)".to_owned(),
+                    Some(deadline) => {
+                        let left = deadline.saturating_duration_since(now).as_secs();
+                        let left = config::format_duration(Duration::from_secs(left));
+                        format!("(its deadline is in {left})")
+                    }
+                    None => String::new(),
+                };
+                Some((Status::Draining.as_str(), remark))
+            }
+        }
+    }
+
     /// True once, when the drain's deadline is over.
     pub(super) fn deadline_passes(&mut self, now: Instant) -> bool {
         match &mut self.wish {

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod backend;
+mod orders;
 mod reload;
 mod service;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::{
 };
 
 pub use backend::{Backend, Status};
+pub use orders::OrderKept;
 pub use reload::ReloadRefused;
 pub use service::Service;
 use service::Settling;
@@ -112,7 +114,7 @@ impl State {
         if service.backends.iter().all(|backend| backend.up || !backend.listed) {
             effects.settled |= service.settle();
         }
-        self.reset_over(&before, &mut effects);
+        self.conclude(&before, &mut effects, now);
         effects
     }
 
@@ -142,7 +144,7 @@ impl State {
         let mut effects = Effects::default();
         let change = service.change(address).expect("its address was just found");
         change.make(&mut effects, now, |backend| backend.obey(order, now));
-        self.reset_over(&before, &mut effects);
+        self.conclude(&before, &mut effects, now);
         Ok(effects)
     }
 
@@ -170,7 +172,7 @@ impl State {
             });
         }
         self.leaving.extend(&effects.released);
-        self.reset_over(&before, &mut effects);
+        self.conclude(&before, &mut effects, now);
         effects
     }
 
@@ -187,8 +189,10 @@ impl State {
         self.over().map(|(_, backend)| (backend.slot, backend.is_out())).collect()
     }
 
-    /// Whatever ended the flows of a backend: they are to be reset that were not over before.
-    fn reset_over(&self, before: &BTreeMap<u32, bool>, effects: &mut Effects) {
+    /// Whatever has changed, what follows from it. Where it ended the flows of a backend, they are to be
+    /// reset that were not over before.
+    fn conclude(&mut self, before: &BTreeMap<u32, bool>, effects: &mut Effects, now: Instant) {
+        self.services.iter_mut().for_each(|service| service.note_state(now));
         let anew = |(_, its): &(&Service, &Backend)| {
             before.get(&its.slot).is_none_or(|own| its.is_out() && !own)
         };

@@ -80,7 +80,7 @@ impl State {
         };
         next.services.sort_by_key(place);
         next.leaving.extend(&effects.released);
-        next.reset_over(&before, &mut effects);
+        next.conclude(&before, &mut effects, now);
         *self = next;
         Ok(effects)
     }
@@ -121,6 +121,8 @@ impl State {
                     keepalive: wanted.keepalive.clone(),
                     backends: Vec::new(),
                     settling: Settling::from(&wanted.keepalive, now),
+                    was_up: false,
+                    since: now,
                 });
                 self.services.len() - 1
             }

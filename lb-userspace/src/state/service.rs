@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Backend, BackendChange};
+use super::{Backend, BackendChange, Status};
 use crate::{
     config::{Affinity, Balance, Forwarding, Keepalive, WhenUnavailable},
     control::{BackendName, Order, Refused},
@@ -37,6 +37,10 @@ pub struct Service {
     /// Its backends, those that drain after they left the file included.
     pub backends: Vec<Backend>,
     pub(super) settling: Settling,
+    /// Whether it took new flows when that was last looked at, and since when.
+    pub(super) was_up: bool,
+    /// Since when it takes new flows, or takes none.
+    pub since: Instant,
 }
 
 /// A new service chooses no backend before its nodes had the time to answer once: the first to
@@ -71,6 +75,44 @@ impl Service {
         let unknown = others().next().is_some() && others().all(Backend::is_undecided);
         let backups_alone = offered().all(|backend| backend.backup) && !unknown;
         offered().filter(move |backend| backups_alone || !backend.backup)
+    }
+
+    /// Whether it takes new flows.
+    pub fn is_up(&self) -> bool {
+        self.members().next().is_some()
+    }
+
+    /// Why it does, or does not: how many of its backends are in which state.
+    pub fn reason(&self) -> String {
+        if self.settling != Settling::Done {
+            return "waits for the first checks of its backends".to_owned();
+        }
+        let weightless = |backend: &&Backend| backend.status() == Status::Up && backend.weight == 0;
+        let idle = self.backends.iter().filter(weightless).count();
+        let states = [Status::Up, Status::Down, Status::Draining, Status::Suspended];
+        let mut parts: Vec<String> = states
+            .iter()
+            .map(|&status| {
+                let its = self.backends.iter().filter(|backend| backend.status() == status);
+                (its.count() - if status == Status::Up { idle } else { 0 }, status.as_str())
+            })
+            .chain([(idle, "up with weight 0")])
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, state)| format!("{count} {state}"))
+            .collect();
+        let mut members = self.members().peekable();
+        if members.peek().is_some() && members.all(|backend| backend.backup) {
+            parts.push("backups take over".to_owned());
+        }
+        parts.join(", ")
+    }
+
+    /// Notes since when it takes new flows, or takes none.
+    pub(super) fn note_state(&mut self, now: Instant) {
+        let is_up = self.is_up();
+        if std::mem::replace(&mut self.was_up, is_up) != is_up {
+            self.since = now;
+        }
     }
 
     /// Whether clients are refused while nobody takes new flows. Before its nodes have been judged they had

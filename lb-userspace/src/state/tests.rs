@@ -1,4 +1,6 @@
 mod failure;
+mod orders;
+mod services;
 mod translation;
 
 use std::{net::IpAddr, time::Duration};

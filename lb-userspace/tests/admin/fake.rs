@@ -1,7 +1,8 @@
 //! A daemon without a datapath: a real admin socket, and fixed answers.
 
+mod flows;
+
 use std::{
-    net::Ipv4Addr,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -9,17 +10,28 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+pub use flows::flows;
 use lb_userspace::{
     admin::{Limits, Server},
     control::{BackendName, Handle, Order, Refused, Request},
     events::{Event, EventRow, Kind, Ring, Severity},
+    listing::{ListedFlow, Source, list},
     plan::{BackendPlan, Change, Plan, ServicePlan},
     report::{
-        BackendRow, DropRow, FlowRow, InterfaceRow, KeepaliveRow, ServiceRow, Snapshot, Summary,
+        BackendRow, DropRow, InterfaceRow, KeepaliveRow, Rates, ServiceRow, Snapshot, Summary,
     },
+    state::OrderKept,
 };
 use tempfile::TempDir;
 use tokio::{runtime, sync::oneshot};
+
+const RATES: Rates = Rates {
+    new_flows_per_second: 2.5,
+    packets_in_per_second: 1_000.0,
+    packets_out_per_second: 2_000.0,
+    bits_in_per_second: 123_456.0,
+    bits_out_per_second: 1_234_567.0,
+};
 
 /// What the daemon does with requests.
 #[derive(Debug, Clone, Copy, Default)]
@@ -111,7 +123,18 @@ fn answer(request: Request, flow_count: u32, orders: &Mutex<Vec<(BackendName, Or
     // Who has asked may be gone.
     match request {
         Request::Snapshot(to) => drop(to.send(snapshot())),
-        Request::Flows(to) => drop(to.send(Ok(flows(flow_count)))),
+        Request::Flows(query, to) => {
+            let source = Source {
+                walk: move |each: &mut dyn FnMut(ListedFlow)| {
+                    (0..flow_count).map(flows::flow).for_each(each);
+                    Ok(())
+                },
+                address_of: |_| None,
+                names: flows::names(),
+            };
+            drop(std::thread::spawn(move || list(&query, source, to)));
+        }
+        Request::Flow(name, to) => drop(to.send(Ok(flows::report(&name)))),
         Request::Events(after, to) => drop(to.send(events(after))),
         Request::Order(name, _, to) if name.backend == "ghost" => {
             drop(to.send(Err(Refused::Because(format!("there is no backend {name}")))));
@@ -175,23 +198,14 @@ fn plan() -> Plan {
             backend("imp2", 12, Change::Leaves, [Some(1), None], [50.0, 0.0]),
             backend("imp3", 13, Change::Added, [None, Some(2)], [0.0, 50.0]),
         ],
-    }
-}
-
-pub fn flows(number: u32) -> Vec<FlowRow> {
-    (0..number)
-        .map(|index| FlowRow {
+        orders: vec![OrderKept {
             service: "csta".to_owned(),
-            backend: format!("imp{}", 1 + index % 2),
-            direction: "inbound".to_owned(),
-            client: Ipv4Addr::from(0x0a00_0001 + index / 50_000).into(),
-            client_port: u16::try_from(10_000 + index % 50_000).unwrap(),
-            snat_address: None,
-            snat_port: None,
-            state: "established".to_owned(),
-            idle_seconds: u64::from(index % 4000),
-        })
-        .collect()
+            backend: "imp1".to_owned(),
+            order: "weight 5".to_owned(),
+            stays: true,
+            remark: "(1 in the file)".to_owned(),
+        }],
+    }
 }
 
 pub fn snapshot() -> Snapshot {
@@ -205,13 +219,16 @@ pub fn snapshot() -> Snapshot {
         reason: reason.to_owned(),
         since_seconds: 192,
         backup: false,
+        check_latency_ms: (state == "up").then_some(0.42),
         share_percent: 50.0,
         active_flows: 17,
+        active_flows_percent: 50.0,
         new_flows: 1_234_567,
         packets_in: 20,
         packets_out: 30,
         bytes_in: 4_000,
         bytes_out: 5_000_000,
+        rates: RATES,
     };
     let keepalive = |name: &str, host, state: &str, result: &str| KeepaliveRow {
         service: "csta".to_owned(),
@@ -254,6 +271,7 @@ pub fn snapshot() -> Snapshot {
             reset_flows: 150,
             reloads_done: 2,
             reloads_refused: 1,
+            rates: RATES,
         },
         services: vec![ServiceRow {
             service: "csta".to_owned(),
@@ -266,6 +284,8 @@ pub fn snapshot() -> Snapshot {
             balance: "consistent-hash".to_owned(),
             affinity: String::from("connection"),
             state: "up".to_owned(),
+            reason: "1 up, 1 down".to_owned(),
+            since_seconds: 192,
             backends: 2,
             backends_available: 1,
             active_flows: 34,
@@ -275,6 +295,7 @@ pub fn snapshot() -> Snapshot {
             bytes_in: 8_000,
             bytes_out: 10_000_000,
             dropped: 12,
+            rates: RATES,
         }],
         backends: vec![
             backend("imp1", 11, "up", "tcp connect succeeded, 2 of 2"),

@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod clients;
 mod fake;
+mod flows;
 mod http;
 mod place;
 mod routes;

@@ -42,8 +42,14 @@ fn flows_are_filtered() {
     let rows: Vec<FlowRow> = get(&socket, "/v1/flows?service=csta&backend=imp2&client=10.0.0.1");
     assert_eq!(rows, [fake::flows(3)[1].clone()]);
     assert!(get::<Vec<FlowRow>>(&socket, "/v1/flows?state=closed").is_empty());
-    for query in ["client=nobody", "servise=csta"] {
-        let (status, text) = error(ask(&socket, "GET", &format!("/v1/flows?{query}"), ""));
+    for query in [
+        "flows?client=nobody",
+        "flows?servise=csta",
+        "flows?state=asleep",
+        "flow?client=10.0.0.1",
+        "flow?client=10.0.0.0/8&client_port=1",
+    ] {
+        let (status, text) = error(ask(&socket, "GET", &format!("/v1/{query}"), ""));
         assert_eq!(status, 400, "{query}: {text}");
     }
 }

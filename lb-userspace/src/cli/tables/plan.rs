@@ -25,7 +25,7 @@ pub(in crate::cli) fn plan(plan: &Plan) -> String {
             )
         }
         None if services.is_empty() && backends.is_empty() => {
-            return "nothing would change\n".to_owned();
+            return format!("nothing would change\n{}", of_orders(plan));
         }
         None => sentence(plan),
     };
@@ -37,7 +37,16 @@ pub(in crate::cli) fn plan(plan: &Plan) -> String {
         text.push('\n');
         text.push_str(&of_backends(&backends));
     }
-    text
+    text + &of_orders(plan)
+}
+
+/// What becomes of operators' orders, a sentence a line.
+fn of_orders(plan: &Plan) -> String {
+    if plan.orders.is_empty() {
+        return String::new();
+    }
+    let lines: String = plan.orders.iter().map(|order| format!("{order}\n")).collect();
+    format!("\n{lines}")
 }
 
 fn sentence(plan: &Plan) -> String {
