@@ -19,6 +19,8 @@ use crate::netns::Netns;
 /// What becomes of every packet; the values are those of `enum xdp_action`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
+    /// Nowhere.
+    Drop = 1,
     /// On to the kernel's stack.
     Pass = 2,
     /// Back to where it came from.

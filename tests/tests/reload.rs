@@ -263,3 +263,38 @@ fn a_plan_says_what_the_reload_then_does_and_changes_nothing() -> Result<()> {
     assert!(report.breaks.is_empty(), "{report}");
     Ok(())
 }
+
+#[test]
+fn what_the_operator_ordered_stays_and_the_reload_says_so() -> Result<()> {
+    let balanced = two_of_three()?;
+    balanced.daemon.lb_ok(&["weight", "csta/node1", "5"])?;
+    balanced.daemon.lb_ok(&["drain", "csta/node2", "--deadline", "1h"])?;
+    let said = balanced.daemon.lb_ok(&["reload"])?;
+    for part in [
+        "csta/node1 keeps weight 5 set by the operator (1 in the file)",
+        "csta/node2 stays draining by the operator (its deadline is in 59m",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    assert_eq!(balanced.shown("node1", "weight")?, 5);
+    assert_eq!(balanced.shown("node2", "state")?, "draining");
+
+    let next = balanced.config.clone().weight("node1", 2);
+    balanced.daemon.write_config(&next)?;
+    let file = balanced.daemon.config().display().to_string();
+    let overridden = "csta/node1: weight 5 set by the operator is 2 by the file";
+    let plan = balanced.daemon.lb_ok(&["plan", &file])?;
+    println!("{plan}");
+    assert!(plan.contains(&format!("\n{overridden}\n")), "{plan}");
+    let said = balanced.daemon.lb_ok(&["reload"])?;
+    println!("{said}");
+    assert!(said.contains(overridden), "{said}");
+    assert!(balanced.daemon.log().contains(overridden), "{}", balanced.daemon.log());
+    assert_eq!(
+        balanced.shown("node1", "weight")?,
+        2,
+        "a weight that the file changes is the file's"
+    );
+    assert_eq!(balanced.shown("node2", "state")?, "draining");
+    Ok(())
+}

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
+    bench::Findings,
     daemon::{ConfigText, Daemon},
     generator::Generator,
     lab::{Lab, LabPlan, PORT},
@@ -11,7 +12,7 @@ use lb_tests::{
 };
 use nix::time::{clock_getcpuclockid, clock_gettime};
 
-use crate::{FLOW_CAPACITY, field, reference::Sink};
+use crate::{FLOW_CAPACITY, field, listing, reference::Sink};
 
 /// Flows at which it is looked at.
 const FLOWS: [u32; 3] = [0, 1_000, 1_000_000];
@@ -31,8 +32,8 @@ pub struct State {
     pub worked: Duration,
 }
 
-/// A daemon that balances between two nodes, with more and more flows.
-pub fn states() -> Result<Vec<State>> {
+/// A daemon that balances between two nodes, with more and more flows, which are `listed` in the end.
+pub fn states(listed: &mut Findings) -> Result<Vec<State>> {
     let lab = Lab::build(LabPlan::default())?;
     let _servers = lab
         .nodes()
@@ -52,7 +53,7 @@ pub fn states() -> Result<Vec<State>> {
     let generator = Generator::new(&lab)?;
     let sink = Sink::attach(&lab)?;
     let mut open = 0;
-    FLOWS
+    let states = FLOWS
         .into_iter()
         .map(|flows| {
             eprintln!("memory: {flows} flows");
@@ -62,7 +63,10 @@ pub fn states() -> Result<Vec<State>> {
             sleep(SETTLED);
             look(&daemon, flows)
         })
-        .collect()
+        .collect::<Result<Vec<_>>>()?;
+    eprintln!("memory: lists");
+    listing::measure(&daemon, generator.client(open / 2), listed)?;
+    Ok(states)
 }
 
 fn look(daemon: &Daemon, flows: u32) -> Result<State> {

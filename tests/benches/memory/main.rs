@@ -1,7 +1,8 @@
 //! What lb takes of memory at its default capacity, the kernel's share and the daemon's, and what
-//! the daemon does while flows only stay.
+//! the daemon does while flows only stay, and while they are listed.
 
 mod daemon;
+mod listing;
 #[path = "../common/reference.rs"]
 mod reference;
 
@@ -46,7 +47,8 @@ fn measure() -> Result<()> {
     let sum = maps.iter().map(|(_, bytes)| bytes).sum();
     let goal = Some(Goal::AtMost(MAPS_BOUND_MIB));
     findings.add_with_goal([&table, "all maps", "charged"], mib(sum), "MiB", goal);
-    for state in daemon::states()? {
+    let mut listed = Findings::default();
+    for state in daemon::states(&mut listed)? {
         let row = format!("{} flows", number(state.flows.into()));
         let table = "The daemon while flows only stay";
         let goal = Some(Goal::AtMost(DAEMON_BOUND_MIB));
@@ -58,6 +60,7 @@ fn measure() -> Result<()> {
             "ms",
         );
     }
+    findings.figures.extend(listed.figures);
     findings.publish()
 }
 
