@@ -9,7 +9,9 @@ use super::model::{Model, Sample};
 use crate::{
     control::BackendName,
     events::EventRow,
-    report::{BackendRow, DropRow, InterfaceRow, KeepaliveRow, ServiceRow, Snapshot, Summary},
+    report::{
+        BackendRow, DropRow, InterfaceRow, KeepaliveRow, Rates, ServiceRow, Snapshot, Summary,
+    },
 };
 
 /// A backend of the service csta.
@@ -66,6 +68,8 @@ fn snapshot_of(backends: Vec<BackendRow>, seconds: u64) -> Snapshot {
         affinity: "connection".to_owned(),
         balance: "consistent-hash".to_owned(),
         state: "up".to_owned(),
+        reason: String::new(),
+        since_seconds: 7500 + seconds,
         backends: backends.len(),
         backends_available: available,
         active_flows: sum(|row| row.active_flows),
@@ -75,6 +79,7 @@ fn snapshot_of(backends: Vec<BackendRow>, seconds: u64) -> Snapshot {
         bytes_in: sum(|row| row.bytes_in),
         bytes_out: sum(|row| row.bytes_out),
         dropped: 5 * seconds,
+        rates: Rates::default(),
     };
     Snapshot {
         summary: Summary {
@@ -101,6 +106,7 @@ fn snapshot_of(backends: Vec<BackendRow>, seconds: u64) -> Snapshot {
             reset_flows: 0,
             reloads_done: 0,
             reloads_refused: 0,
+            rates: Rates::default(),
         },
         services: vec![service],
         keepalives: backends.iter().map(keepalive).collect(),
@@ -126,13 +132,16 @@ fn backend(name: &str, state: &str, reason: &str, part: u64, seconds: u64) -> Ba
         reason: reason.to_owned(),
         since_seconds: 7500 + seconds,
         backup: false,
+        check_latency_ms: Some(0.42),
         share_percent: 50.0,
         active_flows: 100 * part,
+        active_flows_percent: 50.0,
         new_flows: 10 * part * seconds,
         packets_in: 1000 * part * seconds,
         packets_out: 2000 * part * seconds,
         bytes_in: 125_000 * part * seconds,
         bytes_out: 250_000 * part * seconds,
+        rates: Rates::default(),
     }
 }
 
