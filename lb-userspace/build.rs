@@ -1,6 +1,7 @@
-//! Builds the eBPF program, so that the userspace binary can carry it.
+//! Builds the eBPF programs, so that the userspace binary can carry them.
 //!
-//! The object is left at `$OUT_DIR/lb-ebpf.o`.
+//! The objects are left in `$OUT_DIR`: `lb-ebpf.o`; for `lb trace` also `tells.o`, the same with the
+//! feature of this name, and `trace.o`.
 
 use std::{
     env,
@@ -18,7 +19,7 @@ mod ebpf;
 #[path = "../xtask/src/toolchain.rs"]
 mod toolchain;
 
-use ebpf::Target;
+use ebpf::{Binary, Target};
 use toolchain::{Environment, Toolchain};
 
 fn main() -> ExitCode {
@@ -41,15 +42,22 @@ fn build() -> Result<(), Box<dyn Error>> {
         little_endian: variable("CARGO_CFG_TARGET_ENDIAN")? == "little",
         arch: variable("CARGO_CFG_TARGET_ARCH")?.to_string_lossy().into_owned(),
     };
-    let (built, said) =
-        ebpf::compile(&workspace, &toolchain, "lb-ebpf", &target, &out_dir.join("ebpf"))?;
-    for line in said.lines() {
-        println!("cargo::warning={line}");
+    let objects = [
+        ("lb-ebpf.o", Binary::plain("lb-ebpf")),
+        ("tells.o", Binary { name: "lb-ebpf", features: "tells" }),
+        ("trace.o", Binary::plain("trace")),
+    ];
+    for (object, binary) in objects {
+        let (built, said) =
+            ebpf::compile(&workspace, &toolchain, &binary, &target, &out_dir.join("ebpf"))?;
+        for line in said.lines() {
+            println!("cargo::warning={line}");
+        }
+        let object = out_dir.join(object);
+        fs::copy(&built, &object).map_err(|error| {
+            format!("cannot copy {} to {}: {error}", built.display(), object.display())
+        })?;
     }
-    let object = out_dir.join("lb-ebpf.o");
-    fs::copy(&built, &object).map_err(|error| {
-        format!("cannot copy {} to {}: {error}", built.display(), object.display())
-    })?;
     tell_cargo_what_matters(&workspace, &toolchain);
     Ok(())
 }

@@ -25,6 +25,7 @@ mod service;
 pub mod signs;
 pub mod snat;
 pub mod table;
+pub mod trace;
 pub mod track;
 
 pub use addr::{Address, Ip, Ip4, Port, PortWord};
@@ -91,6 +92,8 @@ mod pod {
         Service,
         table::Bucket,
         table::Buckets,
-        table::WideEntry
+        table::WideEntry,
+        trace::TraceCounts,
+        trace::TraceSettings
     );
 }

@@ -42,6 +42,7 @@ mod signs;
 mod snat;
 mod sort;
 mod target;
+mod tell;
 mod transmit;
 mod visit;
 mod ways;
@@ -67,13 +68,13 @@ fn lb(ctx: XdpContext) -> u32 {
             let outcome = either(quick::tcp4(&ctx, &layout, &mut visit));
             conclude::<V4>(&ctx, &layout, &visit, outcome)
         }
-        Sorted::Ended(outcome) => end(&Visit::new(), outcome),
+        Sorted::Ended(outcome) => end(&ctx, &Visit::new(), outcome),
     }
 }
 
 #[xdp(frags)]
 fn sort(ctx: XdpContext) -> u32 {
-    end(&Visit::new(), sort::all(&ctx))
+    end(&ctx, &Visit::new(), sort::all(&ctx))
 }
 
 /// The outcome of a packet, whether it went all of its way or not.
@@ -87,7 +88,9 @@ macro_rules! steps { ($($name:ident = $way:ident::<$family:ident>;)+) => { $(
     #[xdp(frags)]
     fn $name(ctx: XdpContext) -> u32 {
         let mut visit = Visit::new();
-        let Some(layout) = Layout::take() else { return end(&visit, Outcome::Inconsistent) };
+        let Some(layout) = Layout::take() else {
+            return end(&ctx, &visit, Outcome::Inconsistent);
+        };
         let outcome = either(ways::$way::<$family>(&ctx, &layout, &mut visit));
         conclude::<$family>(&ctx, &layout, &visit, outcome)
     }
@@ -117,9 +120,11 @@ macro_rules! later_steps { ($($name:ident = $family:ident;)+) => { $(
     #[xdp(frags)]
     fn $name(ctx: XdpContext) -> u32 {
         let mut visit = Visit::new();
-        let Some(layout) = Layout::take() else { return end(&visit, Outcome::Inconsistent) };
+        let Some(layout) = Layout::take() else {
+            return end(&ctx, &visit, Outcome::Inconsistent);
+        };
         let outcome = either(ways::later::<$family>(&ctx, &layout, &mut visit));
-        end(&visit, outcome)
+        end(&ctx, &visit, outcome)
     }
 )+ } }
 
@@ -141,13 +146,13 @@ fn answer6(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 fn handoff(ctx: XdpContext) -> u32 {
     let Some(pending) = Pending::take() else {
-        return end(&Visit::new(), Outcome::Inconsistent);
+        return end(&ctx, &Visit::new(), Outcome::Inconsistent);
     };
     let outcome = handoff::to_kernel(&ctx, &pending);
     if outcome.action() == Action::Transmit {
         count::transmitted(pending.direction, pending.slot, pending.len);
     }
-    end(&pending.visit, outcome)
+    end(&ctx, &pending.visit, outcome)
 }
 
 #[cfg(target_arch = "bpf")]

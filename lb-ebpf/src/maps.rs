@@ -58,9 +58,10 @@ pub static VLANS: HashMap<LinkKey, u32, { MAX_VLANS as usize }> = HashMap::new()
 #[btf_map]
 pub static EGRESSES: HashMap<u32, Egress, { MAX_VLANS as usize }> = HashMap::new();
 
-/// The programs behind the first one.
+/// The programs behind the first one; with the feature `tells`, also the one that tells.
 #[btf_map]
-pub static STEPS: ProgramArray<{ Step::ALL.len() }> = ProgramArray::new();
+pub static STEPS: ProgramArray<{ Step::ALL.len() + cfg!(feature = "tells") as usize }> =
+    ProgramArray::new();
 
 /// What each backend got and sent, by slot.
 #[btf_map]

@@ -10,7 +10,7 @@ use crate::{
     find::Direction,
     layout::Layout,
     pending::{NO_SLOT, Pending},
-    sort,
+    sort, tell,
 };
 
 /// What a packet met on its way, for its counters and for what its sender is told.
@@ -48,11 +48,11 @@ pub fn conclude<F: Family>(
     outcome: Outcome,
 ) -> u32 {
     if Answer::to(outcome).is_none() {
-        return end(visit, outcome);
+        return end(ctx, visit, outcome);
     }
     let (direction, slot) = (Direction::Forward, NO_SLOT);
     Pending { layout: *layout, visit: *visit, outcome, direction, slot, len: 0 }.leave();
-    end(visit, sort::go_on(ctx, F::ANSWER))
+    end(ctx, visit, sort::go_on(ctx, F::ANSWER))
 }
 
 /// Answers a packet's sender, as the program before has found that it has to be.
@@ -62,7 +62,7 @@ pub fn answer<F: Family>(
     icmp: impl FnOnce(&XdpContext, &Layout, &Visit, Complaint) -> Option<()>,
 ) -> u32 {
     let Some(Pending { layout, visit, outcome, .. }) = Pending::take() else {
-        return end(&Visit::new(), Outcome::Inconsistent);
+        return end(ctx, &Visit::new(), Outcome::Inconsistent);
     };
     let told = match Answer::to(outcome) {
         Some(Answer::Reset) => reset::write::<F>(ctx, layout),
@@ -74,22 +74,23 @@ pub fn answer<F: Family>(
     match told {
         Some(action) => {
             count::outcome(&visit, outcome);
-            action
+            tell::of(ctx, &visit, outcome, action)
         }
-        None => end(&visit, Outcome::NoHeadroom),
+        None => end(ctx, &visit, Outcome::NoHeadroom),
     }
 }
 
 /// Counts an outcome, and turns it into the program's answer.
 #[inline(always)]
-pub fn end(visit: &Visit, outcome: Outcome) -> u32 {
+pub fn end(ctx: &XdpContext, visit: &Visit, outcome: Outcome) -> u32 {
     count::outcome(visit, outcome);
-    match outcome {
+    let action = match outcome {
         Outcome::Forwarded | Outcome::Returned | Outcome::IcmpTranslated => visit.transmission,
         _ => match outcome.action() {
             Action::Pass => xdp_action::XDP_PASS,
             // What the kernel transmits for us has been handed over: the frame is done with.
             Action::Transmit | Action::Drop => xdp_action::XDP_DROP,
         },
-    }
+    };
+    tell::of(ctx, visit, outcome, action)
 }

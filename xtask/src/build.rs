@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 
 use crate::{
     cargo::{self, Profile},
-    ebpf::{self, Target},
+    ebpf::{self, Binary, Target},
     flags, setup,
     toolchain::{self, Environment},
 };
@@ -46,7 +46,7 @@ pub fn reference() -> Result<PathBuf> {
     };
     let directory = cargo::target_directory()?.join("reference");
     let (object, said) =
-        ebpf::compile(cargo::workspace(), &toolchain, "reference", &target, &directory)
+        ebpf::compile(cargo::workspace(), &toolchain, &Binary::plain("reference"), &target, &directory)
             .map_err(|error| anyhow!("{error}"))?;
     eprint!("{said}");
     Ok(object)

@@ -21,6 +21,21 @@ pub struct Target {
     pub arch: String,
 }
 
+/// A binary of lb-ebpf.
+pub struct Binary {
+    /// Its name.
+    pub name: &'static str,
+    /// Features, as cargo takes them on its command line.
+    pub features: &'static str,
+}
+
+impl Binary {
+    /// Without features.
+    pub const fn plain(name: &'static str) -> Self {
+        Self { name, features: "" }
+    }
+}
+
 /// Runs the cargo of `toolchain` for one binary of lb-ebpf, and returns where the object is, and
 /// what the compiler had to say. aya-build does not fit: it fixes the compiler's flags, and the
 /// program needs the third instruction set for atomics that return a value.
@@ -30,7 +45,7 @@ pub struct Target {
 pub fn compile(
     workspace: &Path,
     toolchain: &Toolchain,
-    binary: &str,
+    binary: &Binary,
     target: &Target,
     target_dir: &Path,
 ) -> Result<(PathBuf, String), Box<dyn Error>> {
@@ -38,7 +53,8 @@ pub fn compile(
     let mut cargo = Command::new(&toolchain.compiler.cargo);
     cargo
         .current_dir(workspace)
-        .args(["build", "--quiet", "--locked", "--package", "lb-ebpf", "--bin", binary])
+        .args(["build", "--quiet", "--locked", "--package", "lb-ebpf", "--bin", binary.name])
+        .args(["--features", binary.features])
         .args(["--release", "-Z", "build-std=core", "--target", triple, "--target-dir"])
         .arg(target_dir);
     // What the outer cargo, clippy or rust-analyzer put there is meant for another compiler.
@@ -68,14 +84,14 @@ pub fn compile(
     if !finished.status.success() {
         let Toolchain { compiler, linker } = toolchain;
         return Err(format!(
-            "{said}\ncannot build the eBPF program {binary} with the compiler {} and the linker \
-             {}",
+            "{said}\ncannot build the eBPF program {} with the compiler {} and the linker {}",
+            binary.name,
             compiler.name,
             linker.path.display()
         )
         .into());
     }
-    Ok((target_dir.join(triple).join("release").join(binary), said))
+    Ok((target_dir.join(triple).join("release").join(binary.name), said))
 }
 
 /// The flags for the program, in the form of `CARGO_ENCODED_RUSTFLAGS`.

@@ -57,6 +57,11 @@ impl Buckets {
         Self(count - 1)
     }
 
+    /// As the global has it.
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+
     /// Those of both parts, by [`Tier::index`], of a table for `capacity` flows, which has twice as many
     /// entries: the spread part is all of it, and its beginning is the dense one.
     pub const fn of_table(capacity: u32) -> [Self; 2] {

@@ -28,7 +28,14 @@ pub struct Attachment {
     pub interface: String,
     /// Its index.
     pub index: u32,
-    _link: FdLink,
+    link: FdLink,
+}
+
+impl Attachment {
+    /// The kernel's number of the link.
+    pub(super) fn link_id(&self) -> Result<u32, LinkError> {
+        Ok(self.link.info()?.id())
+    }
 }
 
 impl fmt::Debug for Attachment {
@@ -73,7 +80,7 @@ fn attach_in(
     let mut attach = |interface: &String| {
         let index = if_nametoindex(interface.as_str()).map_err(|_| Failure::NoInterface)?;
         let link = link(program, index, mode)?;
-        Ok(Attachment { interface: interface.clone(), index, _link: link })
+        Ok(Attachment { interface: interface.clone(), index, link })
     };
     interfaces
         .iter()

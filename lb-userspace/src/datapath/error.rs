@@ -60,6 +60,14 @@ pub enum DatapathError {
         crate::translations::MAX_TRANSLATIONS
     )]
     TooManyPairs,
+    /// Packets cannot be looked at.
+    #[error("cannot look at packets: cannot {operation}: {source}")]
+    Trace {
+        /// Such as `load the programs`.
+        operation: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// The raw socket for the packets that the kernel has to send.
     #[error("cannot open a raw socket for packets that the kernel has to send: {0}")]
     RawSocket(#[source] io::Error),
@@ -90,7 +98,7 @@ fn refusal(error: &ProgramError) -> String {
 }
 
 /// What the verifier found wrong: the lines of its log before its statistics.
-fn verdict(log: &str) -> String {
+pub(super) fn verdict(log: &str) -> String {
     const STATISTICS: [&str; 3] = ["verification time", "stack depth", "processed"];
     let said = |line: &&str| {
         !line.is_empty() && !STATISTICS.iter().any(|statistic| line.starts_with(statistic))

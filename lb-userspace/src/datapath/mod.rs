@@ -22,6 +22,7 @@ mod reset;
 mod shared_words;
 mod syscall;
 mod usage;
+mod trace;
 mod vlans;
 
 use std::{
@@ -49,6 +50,7 @@ pub use memory::give_back_memory;
 pub use pairs::PortRules;
 pub use reset::{Resetter, resets};
 pub use usage::{PortUse, TableUse, Usage};
+pub use trace::{LeftOut, Preparation, Record, Tracer, monotonic};
 
 use crate::{desired::Desired, net::Vlan};
 use config_maps::ConfigMaps;
@@ -80,6 +82,8 @@ pub struct Datapath {
     /// What it says.
     news: News,
     handoffs_failed: Arc<AtomicU64>,
+    /// For how many flows the tables are, and their seed.
+    globals: (u32, u64),
 }
 
 impl Datapath {
@@ -125,6 +129,7 @@ impl Datapath {
             news_map,
             news: News::default(),
             handoffs_failed: Arc::default(),
+            globals: (flow_capacity, seed),
         })
     }
 

@@ -1,6 +1,9 @@
 //! The bpf system call, for the commands that aya does not offer.
 
-use std::io;
+use std::{
+    io,
+    os::fd::{FromRawFd as _, OwnedFd},
+};
 
 /// Carries out a command of `enum bpf_cmd` (include/uapi/linux/bpf.h).
 ///
@@ -12,4 +15,22 @@ pub(super) unsafe fn bpf<A>(command: libc::c_long, attributes: &mut A) -> io::Re
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<A>()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// As [`bpf`], for a command that gives a descriptor.
+///
+/// # Safety
+/// As of [`bpf`]; and the command gives one.
+pub(super) unsafe fn bpf_fd<A>(
+    command: libc::c_long,
+    attributes: &mut A,
+) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<A>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
 }

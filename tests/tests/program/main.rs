@@ -31,5 +31,6 @@ mod same_ends;
 mod signs;
 mod taken_over;
 mod tiers;
+mod trace;
 mod translation;
 mod untouched;
