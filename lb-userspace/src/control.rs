@@ -11,6 +11,7 @@ use crate::{
     listing::{FlowList, FlowName, FlowQuery},
     plan::Plan,
     report::{FlowReport, Snapshot},
+    trace::{TraceEvent, TraceOptions},
 };
 
 /// A backend of a service, written `SERVICE/BACKEND`.
@@ -76,6 +77,9 @@ pub enum Refused {
     Stopping,
 }
 
+/// Where packets are told of, until it is dropped.
+pub type Traced = mpsc::Receiver<TraceEvent>;
+
 /// A request to the daemon, with the way of its answer. Texts say what was done.
 #[derive(Debug)]
 pub enum Request {
@@ -93,6 +97,8 @@ pub enum Request {
     Reload(oneshot::Sender<Result<String, Refused>>),
     /// Say what it would change to take in this file.
     Plan(PathBuf, oneshot::Sender<Result<Plan, Refused>>),
+    /// Tell of packets.
+    Trace(TraceOptions, oneshot::Sender<Result<Traced, Refused>>),
 }
 
 /// Sends requests to the daemon.
@@ -139,6 +145,11 @@ impl Handle {
     /// Says what it would change to take in the file at this absolute path.
     pub async fn plan(&self, file: PathBuf) -> Result<Plan, Refused> {
         self.ask(|answer| Request::Plan(file, answer)).await?
+    }
+
+    /// Tells of packets.
+    pub async fn trace(&self, options: TraceOptions) -> Result<Traced, Refused> {
+        self.ask(|answer| Request::Trace(options, answer)).await?
     }
 
     async fn ask<T>(

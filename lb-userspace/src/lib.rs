@@ -21,4 +21,5 @@ pub mod plan;
 pub mod report;
 pub mod state;
 pub mod top;
+pub mod trace;
 pub mod translations;

@@ -176,7 +176,17 @@ impl Client {
         Ok(self.understand::<Done>(&text)?.done)
     }
 
-    /// The body of the answer, where it is a success.
+    /// The body of the answer to this text, where it is a success; it is not read yet.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Incoming, ClientError> {
+        let body = encoded(serde_json::to_vec(body))?;
+        self.begin(Method::POST, path, body.into()).await.map(Response::into_body)
+    }
+
+    /// The whole body of the answer, where it is a success.
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
         self.ask_for_all(method, path, body).await.map(Response::into_body)
     }
@@ -188,6 +198,17 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<Response<Bytes>, ClientError> {
+        let (head, body) = self.begin(method, path, body).await?.into_parts();
+        Ok(Response::from_parts(head, self.read(body).await?))
+    }
+
+    /// The answer, where it is a success; its body is not read yet.
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let request = encoded(
             Request::builder()
                 .method(method)
@@ -198,11 +219,10 @@ impl Client {
         )?;
         let response = self.in_time(self.send(request)).await??;
         let status = response.status();
-        let (head, body) = response.into_parts();
-        let text = self.read(body).await?;
         if status.is_success() {
-            return Ok(Response::from_parts(head, text));
+            return Ok(response);
         }
+        let text = self.read(response.into_body()).await?;
         match serde_json::from_slice(&text) {
             Ok(Failure { error }) => Err(ClientError::Refused(error)),
             Err(_) => Err(self.not_understood(status)),
@@ -232,12 +252,20 @@ impl Client {
 
     async fn read(&self, mut body: Incoming) -> Result<Bytes, ClientError> {
         let mut text = Vec::new();
-        while let Some(frame) = self.in_time(body.frame()).await? {
-            if let Ok(data) = frame.map_err(|source| self.broken(source))?.into_data() {
-                text.extend_from_slice(&data);
-            }
+        while let Some(piece) = self.piece(&mut body).await? {
+            text.extend_from_slice(&piece);
         }
         Ok(text.into())
+    }
+
+    /// The next piece of an answer; none at its end.
+    pub(super) async fn piece(&self, body: &mut Incoming) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.in_time(body.frame()).await? {
+            if let Ok(data) = frame.map_err(|source| self.broken(source))?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
     }
 
     async fn in_time<T>(&self, step: impl Future<Output = T>) -> Result<T, ClientError> {

@@ -16,15 +16,30 @@ use tokio::{
 
 /// Whether a connection's request is complete. Until then its place can be taken away.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Asked(Arc<AtomicBool>);
+pub(crate) struct Asked(Arc<Flags>);
+
+#[derive(Debug, Default)]
+struct Flags {
+    asked: AtomicBool,
+    lasting: AtomicBool,
+}
 
 impl Asked {
     pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.asked.store(true, Ordering::Relaxed);
     }
 
     fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.asked.load(Ordering::Relaxed)
+    }
+
+    /// Its answer goes on for as long as the client wants.
+    pub(crate) fn set_lasting(&self) {
+        self.0.lasting.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.0.lasting.load(Ordering::Relaxed)
     }
 }
 

@@ -16,6 +16,7 @@
 //! | `POST /v1/order` with an [`OrderBody`] | [`Done`] |
 //! | `POST /v1/reload` | [`Done`] |
 //! | `POST /v1/plan` with a [`PlanBody`] | [`Plan`](crate::plan::Plan) |
+//! | `POST /v1/trace` with [`TraceOptions`](crate::trace::TraceOptions) | a [`TraceEvent`](crate::trace::TraceEvent) a line, as they come |
 //!
 //! A list of flows that is in order has the header `lb-flows-matched`: how many there are on all pages.
 //!
@@ -32,6 +33,7 @@ mod routes;
 mod rows;
 mod server;
 mod socket;
+mod trace;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -45,6 +47,7 @@ pub use filter::EventFilter;
 pub(crate) use server::converse;
 pub use server::{Limits, Server};
 pub use socket::AdminError;
+pub use trace::TraceStream;
 
 /// Of an answer: how many flows match, on whatever page.
 const MATCHED: &str = "lb-flows-matched";

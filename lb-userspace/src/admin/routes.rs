@@ -17,11 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{
     Done, EventFilter, Failure, MATCHED, MAX_DEADLINE, OrderBody, PlanBody,
     rows::{Pieces, in_batches},
+    trace::lines,
 };
 use crate::{
     control::{BackendName, Handle, Order, Refused},
     listing::{FlowName, FlowQuery},
     report::Snapshot,
+    trace::{MAX_RATE, TraceOptions},
 };
 
 /// A request that is not fulfilled.
@@ -89,6 +91,7 @@ pub(super) fn router(handle: Handle, flow_lists: usize) -> Router {
         .route("/v1/order", post(order))
         .route("/v1/reload", post(reload))
         .route("/v1/plan", post(plan))
+        .route("/v1/trace", post(trace))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(daemon)
@@ -185,6 +188,15 @@ async fn plan(State(daemon): State<Daemon>, body: Bytes) -> Result<Response, Pro
         return Err(Problem::bad(format!("{} is not absolute", file.display())));
     }
     Ok(one(&daemon.handle.plan(file).await?))
+}
+
+async fn trace(State(daemon): State<Daemon>, body: Bytes) -> Result<Response, Problem> {
+    let options: TraceOptions = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad(format!("the body does not say what to trace: {error}")))?;
+    if !(1..=MAX_RATE).contains(&options.rate) {
+        return Err(Problem::bad(format!("the rate is 1 to {MAX_RATE}")));
+    }
+    Ok(lines(daemon.handle.trace(options).await?))
 }
 
 async fn unknown_path(uri: Uri) -> Problem {

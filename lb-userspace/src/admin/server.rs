@@ -22,6 +22,7 @@ use super::{
     connections::{Asked, Connections},
     routes::{self, Problem},
     socket::{AdminError, Socket},
+    trace::Lasting,
 };
 use crate::control::Handle;
 
@@ -45,7 +46,8 @@ pub struct Limits {
     /// Until the daemon has an answer; less than the patience of [`Client`](super::Client), which
     /// so learns the reason.
     pub answer: Duration,
-    /// From first to last: what the client has not read by then it does not get.
+    /// From first to last: what the client has not read by then it does not get, but of an answer that
+    /// lasts.
     pub connection: Duration,
     /// Lists of flows at a time.
     pub flow_lists: usize,
@@ -145,11 +147,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Limits { request, connection, .. } = limits;
+    let its = asked.clone();
     let service = service_fn(move |request| {
         let (router, limits, asked) = (router.clone(), limits.clone(), asked.clone());
         async move { Ok::<_, Infallible>(answer(request, router, &limits, &asked).await) }
     });
-    let conversation = http1::Builder::new()
+    let mut conversation = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(request)
         .keep_alive(false)
@@ -157,7 +160,12 @@ where
         .half_close(true)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
-    match timeout(connection, conversation).await {
+    let ended = match timeout(connection, &mut conversation).await {
+        // Who gives it to a client ends it where the client no longer reads.
+        Err(_) if its.is_lasting() => Ok(conversation.await),
+        ended => ended,
+    };
+    match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => log::debug!("a client of the admin socket: {error}"),
         Err(_) => log::debug!("a client of the admin socket has not read its answer in time"),
@@ -188,7 +196,12 @@ async fn answer(
     };
     asked.set();
     match timeout(limits.answer, router.call(Request::from_parts(head, Body::from(body)))).await {
-        Ok(Ok(response)) => response,
+        Ok(Ok(response)) => {
+            if response.extensions().get::<Lasting>().is_some() {
+                asked.set_lasting();
+            }
+            response
+        }
         Err(_) => {
             let seconds = limits.answer.as_secs_f64();
             let text = format!(

@@ -19,6 +19,8 @@ pub(super) use events::Events;
 pub(super) use flows::{Flow, Flows};
 pub(super) use top::Top;
 
+use super::trace::Trace;
+
 /// A TCP load balancer for CSTA and SIP in the kernel's XDP hook.
 ///
 /// `lb run` is the daemon: it attaches the balancer's program to the interfaces, asks the nodes whether
@@ -134,6 +136,20 @@ Example:
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+
+    /// Show packets as the XDP program sees them: what came, what was decided, what went out
+    ///
+    /// tcpdump does not see what XDP sends or drops. Without options every packet of the interfaces is
+    /// shown, those that are not lb's included. Ends by Ctrl-C. While it runs packets take a longer
+    /// way through the program, and at most --rate of them a second are told of on each CPU.
+    #[command(after_help = "\
+Examples:
+  lb trace --client 10.0.0.7            what happens to this client's packets
+  lb trace --drops                      whatever did not simply go through, and why
+  lb trace --service csta --count 100 --json
+  lb trace --client 10.0.0.7 --pcap call.pcapng --max-size 20MB
+  lb trace --pcap - | tcpdump -nr -")]
+    Trace(Trace),
 
     /// Have the daemon read its config file again
     ///

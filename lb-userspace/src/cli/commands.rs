@@ -15,7 +15,7 @@ use tokio::runtime;
 
 use super::{
     args::{Args, Command, Events, Flow, Flows, Output, Show, Top},
-    logging, man, tables,
+    logging, man, tables, trace,
 };
 use crate::{
     admin::{Client, EventFilter},
@@ -51,6 +51,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             on_one_thread(say(client.order(target.name, Order::Weight(weight))))
         }
         Command::Plan { output, file } => on_one_thread(plan(&client, &output, &file)),
+        Command::Trace(wanted) => on_one_thread(trace::run(&client, &wanted)),
         Command::Reload => on_one_thread(say(client.reload())),
         Command::Top(Top { interval }) => on_one_thread(top::run(client, interval)),
     }

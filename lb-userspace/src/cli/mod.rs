@@ -10,6 +10,7 @@ mod layout;
 mod logging;
 mod man;
 mod tables;
+mod trace;
 pub(crate) mod units;
 
 use std::process::ExitCode;

@@ -66,6 +66,7 @@ impl Daemon {
             self.behind = true;
         }
         self.removals.follow(&desired);
+        self.follow_names();
         // Whatever else could not be written: from here on no new flow gets where old ones are removed.
         if self.datapath.steers_by(&desired) {
             self.removals.start(std::mem::take(&mut self.doomed), self.datapath.flows());

@@ -11,6 +11,7 @@ mod requests;
 mod samples;
 mod signals;
 mod snapshot;
+mod trace;
 
 use std::{
     net::IpAddr,
@@ -43,6 +44,7 @@ use fullness::Fullness;
 use removal::{Removal, Removals};
 use samples::Samples;
 use signals::{Signal, Signals};
+use trace::Trace;
 
 /// How often time passes for the state machine.
 const TICK: Duration = Duration::from_secs(1);
@@ -83,6 +85,7 @@ struct Daemon {
     events: Events,
     sweep: Option<JoinHandle<Swept>>,
     fullness: Fullness,
+    trace: Option<Trace>,
 }
 
 /// What has been done since the start, in numbers.
@@ -160,6 +163,7 @@ impl Daemon {
             events,
             sweep: None,
             fullness: Fullness::default(),
+            trace: None,
         })
     }
 
@@ -256,6 +260,8 @@ impl Daemon {
                 _ = look.tick() => self.look_at_traffic(),
             }
         }
+        // Its client is answered to the end before the socket goes.
+        self.stop_trace().await;
         drop((stop_figures, stop_server));
         if serves {
             server.await.context("the admin socket's task ended")?.context("the admin socket")?;

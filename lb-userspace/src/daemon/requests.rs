@@ -21,6 +21,7 @@ impl Daemon {
                 let _ = answer.send(self.events.after(after));
             }
             Request::Plan(file, answer) => self.plan(file, answer),
+            Request::Trace(options, answer) => self.start_trace(options, answer),
             Request::Order(name, order, answer) => {
                 let done = self.state.order(&name, &order, Instant::now()).map(|effects| {
                     let said = describe(&name, &order);

@@ -34,6 +34,9 @@ use super::{Datapath, error::DatapathError, program_of, take};
 /// The object that the build script made, aligned for the ELF reader.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/trace.o"));
 
+/// All that is read to look at packets.
+pub(super) static OBJECTS: [&[u8]; 2] = [OBJECT, telling::OBJECT];
+
 /// Tells of packets; dropping it puts the usual program back on the interfaces.
 pub struct Tracer {
     /// The interfaces' links to the program that watches.

@@ -1,0 +1,283 @@
+//! Tells of packets on behalf of one who looks (`lb trace`).
+
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+    time::{Duration, Instant, SystemTime},
+};
+
+use log::{info, warn};
+use nix::ifaddrs::getifaddrs;
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::Daemon;
+use crate::{
+    control::{Refused, Traced},
+    datapath::{self, Preparation, Tracer, monotonic},
+    trace::{
+        Device, LeftOut, NamedService, Names, TraceEvent, TraceOptions, TraceRow, wall_time,
+    },
+};
+
+/// How many packets wait for who reads.
+const WAITING: usize = 1024;
+/// How often who looks is told of what was left out.
+const BEAT: Duration = Duration::from_secs(1);
+/// How long packets go on to be told of without a word of this process.
+const LEASE: Duration = Duration::from_secs(5);
+/// Who reads nothing for so long no longer looks.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Somebody looks.
+pub(super) struct Trace {
+    task: JoinHandle<()>,
+    names: watch::Sender<Names>,
+}
+
+impl Daemon {
+    pub(super) fn start_trace(
+        &mut self,
+        options: TraceOptions,
+        answer: oneshot::Sender<Result<Traced, Refused>>,
+    ) {
+        let prepared = self.prepare_trace(&options);
+        match prepared {
+            Ok((preparation, service)) => {
+                let (names, followed) = watch::channel(self.names());
+                let task = tokio::spawn(trace(preparation, (options, service), followed, answer));
+                self.trace = Some(Trace { task, names });
+            }
+            Err(refused) => {
+                let _ = answer.send(Err(refused));
+            }
+        }
+    }
+
+    fn prepare_trace(
+        &mut self,
+        options: &TraceOptions,
+    ) -> Result<(Preparation, Option<u32>), Refused> {
+        if self.trace.as_ref().is_some_and(|trace| !trace.task.is_finished()) {
+            let text = "somebody else looks at packets: one `lb trace` at a time";
+            return Err(Refused::Because(text.to_owned()));
+        }
+        let number = |name: &String| {
+            let service = self.state.services().iter().find(|service| service.name == *name);
+            let none = || Refused::Because(format!("there is no service \"{name}\""));
+            service.map(|service| service.id).ok_or_else(none)
+        };
+        let service = options.service.as_ref().map(number).transpose()?;
+        let prepared = self.datapath.prepare_trace();
+        Ok((prepared.map_err(|error| Refused::Because(error.to_string()))?, service))
+    }
+
+    /// Who looks is told the names that there are from now on.
+    pub(super) fn follow_names(&self) {
+        if let Some(trace) = &self.trace
+            && !trace.task.is_finished()
+        {
+            trace.names.send_replace(self.names());
+        }
+    }
+
+    /// Nobody looks any longer.
+    pub(super) async fn stop_trace(&mut self) {
+        if let Some(trace) = self.trace.take() {
+            trace.task.abort();
+            // It ends by being aborted.
+            let _ = trace.task.await;
+        }
+    }
+
+    fn names(&self) -> Names {
+        let addresses = link_addresses().unwrap_or_else(|error| {
+            warn!("the link addresses of interfaces cannot be read: {error}");
+            Vec::new()
+        });
+        let device = |attachment: &datapath::Attachment| Device {
+            index: attachment.index,
+            name: attachment.interface.clone(),
+            address: addresses
+                .iter()
+                .find(|(name, _)| *name == attachment.interface)
+                .map(|(_, address)| *address),
+        };
+        Names {
+            devices: self.datapath.attachments().iter().map(device).collect(),
+            services: self.state.services().iter().map(NamedService::of).collect(),
+        }
+    }
+}
+
+fn link_addresses() -> io::Result<Vec<(String, [u8; 6])>> {
+    let of = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?.as_link_addr()?.addr()?;
+        Some((interface.interface_name, address))
+    };
+    Ok(getifaddrs()?.filter_map(of).collect())
+}
+
+struct Ring(Tracer);
+
+impl AsRawFd for Ring {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Loads the programs, and tells of packets until nobody looks any longer.
+async fn trace(
+    preparation: Preparation,
+    (options, service): (TraceOptions, Option<u32>),
+    names: watch::Receiver<Names>,
+    answer: oneshot::Sender<Result<Traced, Refused>>,
+) {
+    let settings = options.settings(service);
+    let loaded = tokio::task::spawn_blocking(move || {
+        let loaded = preparation.load(&settings);
+        datapath::give_back_memory();
+        // Who is answered may send at once what he wants to see.
+        let mut tracer = loaded?;
+        tracer.go_on(LEASE)?;
+        Ok::<Tracer, datapath::DatapathError>(tracer)
+    });
+    let opened = match loaded.await {
+        Ok(Ok(tracer)) => {
+            // SAFETY: the ring's descriptor stays the same open file until the tracer is dropped, with
+            // the registration.
+            unsafe { AsyncFd::register(Ring(tracer)) }.map_err(|error| io::Error::from(error).to_string())
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match opened {
+        Ok(ring) => {
+            let (sender, events) = mpsc::channel(WAITING);
+            if answer.send(Ok(events)).is_ok() {
+                info!("lb trace: packets are looked at");
+                let mut telling = Telling::new(sender, names, options);
+                telling.run(ring).await;
+                info!("lb trace: packets are no longer looked at, after {}", telling.told);
+            }
+        }
+        Err(error) => {
+            let _ = answer.send(Err(Refused::Because(error)));
+        }
+    }
+}
+
+/// Who looks, and what was told.
+struct Telling {
+    events: mpsc::Sender<TraceEvent>,
+    names: watch::Receiver<Names>,
+    options: TraceOptions,
+    told: u64,
+    left_out: LeftOut,
+    /// Packets that came out of the ring, and that nobody took.
+    not_taken: u64,
+    /// When something was last taken.
+    taken: Instant,
+}
+
+impl Telling {
+    fn new(
+        events: mpsc::Sender<TraceEvent>,
+        names: watch::Receiver<Names>,
+        options: TraceOptions,
+    ) -> Self {
+        let (left_out, taken) = (LeftOut::default(), Instant::now());
+        Self { events, names, options, told: 0, left_out, not_taken: 0, taken }
+    }
+
+    async fn run(&mut self, mut ring: AsyncFd<Ring>) {
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let end = sleep(self.options.duration.unwrap_or(Duration::MAX));
+        tokio::pin!(end);
+        while !self.is_over() {
+            tokio::select! {
+                ready = ring.readable_mut() => match ready {
+                    Ok(mut ready) => {
+                        // Edge-triggered: the mark goes before the last look.
+                        ready.clear_ready();
+                        if let Err(error) = self.tell(&mut ready.get_inner_mut().0) {
+                            warn!("lb trace: {error}");
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        warn!("lb trace: the ring of packets cannot be polled: {error}");
+                        break;
+                    }
+                },
+                _ = beat.tick() => {
+                    if !self.beat(&mut ring.get_mut().0) {
+                        break;
+                    }
+                }
+                () = self.events.closed() => return,
+                () = &mut end => break,
+            }
+        }
+        self.count(&ring.get_ref().0);
+        // Who has stopped reading does not miss it.
+        let _ = self.events.send_timeout(TraceEvent::LeftOut(self.left_out), BEAT).await;
+    }
+
+    /// Tells of the packets that there are.
+    fn tell(&mut self, tracer: &mut Tracer) -> io::Result<()> {
+        let (monotonic, now) = (monotonic()?, SystemTime::now());
+        // One that comes while others are told of is told of at once as well.
+        while !self.is_over()
+            && let Some(record) = tracer.next_record()
+        {
+            let at = wall_time(record.header.time, monotonic, now);
+            let row = TraceRow::new(&record, at, &self.names.borrow(), self.options.frames);
+            let Some(row) = row else { continue };
+            match self.events.try_send(TraceEvent::Packet(Box::new(row))) {
+                Ok(()) => {
+                    self.told += 1;
+                    self.taken = Instant::now();
+                }
+                Err(_) => self.not_taken += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that all goes on, to the kernel and to who looks; `false` where nobody does any longer.
+    fn beat(&mut self, tracer: &mut Tracer) -> bool {
+        if let Err(error) = tracer.go_on(LEASE) {
+            warn!("lb trace: {error}");
+            return false;
+        }
+        self.count(tracer);
+        if self.events.try_send(TraceEvent::LeftOut(self.left_out)).is_ok() {
+            self.taken = Instant::now();
+        }
+        if self.taken.elapsed() > PATIENCE {
+            warn!("lb trace: nobody reads what is told");
+            return false;
+        }
+        true
+    }
+
+    fn count(&mut self, tracer: &Tracer) {
+        match tracer.left_out() {
+            Ok(left_out) => {
+                let datapath::LeftOut { over_rate, ring_full } = left_out;
+                self.left_out = LeftOut { over_rate, unread: ring_full + self.not_taken };
+            }
+            Err(error) => warn!("lb trace: {error}"),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.options.count.is_some_and(|count| self.told >= count)
+    }
+}
