@@ -115,13 +115,7 @@ pub struct TraceSettings {
 impl TraceSettings {
     /// All packets, of which the headers are kept, so many a second on each CPU.
     pub const fn all(rate: u32) -> Self {
-        Self {
-            client: Ip::UNSPECIFIED,
-            service: NO_SERVICE,
-            drops: 0,
-            snap: HEADERS as u32,
-            rate,
-        }
+        Self { client: Ip::UNSPECIFIED, service: NO_SERVICE, drops: 0, snap: HEADERS as u32, rate }
     }
 }
 

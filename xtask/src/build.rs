@@ -45,9 +45,14 @@ pub fn reference() -> Result<PathBuf> {
         arch: std::env::consts::ARCH.to_owned(),
     };
     let directory = cargo::target_directory()?.join("reference");
-    let (object, said) =
-        ebpf::compile(cargo::workspace(), &toolchain, &Binary::plain("reference"), &target, &directory)
-            .map_err(|error| anyhow!("{error}"))?;
+    let (object, said) = ebpf::compile(
+        cargo::workspace(),
+        &toolchain,
+        &Binary::plain("reference"),
+        &target,
+        &directory,
+    )
+    .map_err(|error| anyhow!("{error}"))?;
     eprint!("{said}");
     Ok(object)
 }

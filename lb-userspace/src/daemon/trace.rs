@@ -19,9 +19,7 @@ use super::Daemon;
 use crate::{
     control::{Refused, Traced},
     datapath::{self, Preparation, Tracer, monotonic},
-    trace::{
-        Device, LeftOut, NamedService, Names, TraceEvent, TraceOptions, TraceRow, wall_time,
-    },
+    trace::{Device, LeftOut, NamedService, Names, TraceEvent, TraceOptions, TraceRow, wall_time},
 };
 
 /// How many packets wait for who reads.
@@ -138,7 +136,11 @@ async fn trace(
     answer: oneshot::Sender<Result<Traced, Refused>>,
 ) {
     let settings = options.settings(service);
-    let loaded = tokio::task::spawn_blocking(move || {
+    let (sender, events) = mpsc::channel(WAITING);
+    if answer.send(Ok(events)).is_err() {
+        return;
+    }
+    let mut loaded = tokio::task::spawn_blocking(move || {
         let loaded = preparation.load(&settings);
         datapath::give_back_memory();
         // Who is answered may send at once what he wants to see.
@@ -146,27 +148,36 @@ async fn trace(
         tracer.go_on(LEASE)?;
         Ok::<Tracer, datapath::DatapathError>(tracer)
     });
-    let opened = match loaded.await {
+    let mut beat = interval(BEAT);
+    let loaded = loop {
+        tokio::select! {
+            loaded = &mut loaded => break loaded,
+            // Who waits sees that something is done. Nobody else begins before this has ended.
+            _ = beat.tick() => drop(sender.try_send(TraceEvent::LeftOut(LeftOut::default()))),
+        }
+    };
+    let opened = match loaded {
         Ok(Ok(tracer)) => {
             // SAFETY: the ring's descriptor stays the same open file until the tracer is dropped, with
             // the registration.
-            unsafe { AsyncFd::register(Ring(tracer)) }.map_err(|error| io::Error::from(error).to_string())
+            let ring = unsafe { AsyncFd::register(Ring(tracer)) };
+            ring.map_err(|error| io::Error::from(error).to_string())
         }
         Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(error.to_string()),
     };
+    // Who is gone does not miss it.
     match opened {
         Ok(ring) => {
-            let (sender, events) = mpsc::channel(WAITING);
-            if answer.send(Ok(events)).is_ok() {
-                info!("lb trace: packets are looked at");
-                let mut telling = Telling::new(sender, names, options);
-                telling.run(ring).await;
-                info!("lb trace: packets are no longer looked at, after {}", telling.told);
-            }
+            info!("lb trace: packets are looked at");
+            let _ = sender.try_send(TraceEvent::Begun);
+            let mut telling = Telling::new(sender, names, options);
+            telling.run(ring).await;
+            info!("lb trace: packets are no longer looked at; {} were shown", telling.told);
         }
         Err(error) => {
-            let _ = answer.send(Err(Refused::Because(error)));
+            warn!("lb trace: {error}");
+            let _ = sender.try_send(TraceEvent::Failed(error));
         }
     }
 }

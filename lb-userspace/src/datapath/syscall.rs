@@ -21,10 +21,7 @@ pub(super) unsafe fn bpf<A>(command: libc::c_long, attributes: &mut A) -> io::Re
 ///
 /// # Safety
 /// As of [`bpf`]; and the command gives one.
-pub(super) unsafe fn bpf_fd<A>(
-    command: libc::c_long,
-    attributes: &mut A,
-) -> io::Result<OwnedFd> {
+pub(super) unsafe fn bpf_fd<A>(command: libc::c_long, attributes: &mut A) -> io::Result<OwnedFd> {
     // SAFETY: the caller's.
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<A>()) };

@@ -13,7 +13,7 @@ use lb_common::{
 use serde::{Deserialize, Serialize};
 
 pub use lb_common::trace::MAX_SNAP as MAX_FRAME;
-pub use names::{Device, Names, NamedBackend, NamedService};
+pub use names::{Device, NamedBackend, NamedService, Names};
 pub use packet::Packet;
 pub use row::{Frames, TraceRow, wall_time};
 
@@ -73,6 +73,10 @@ impl TraceOptions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceEvent {
+    /// From here on packets are looked at.
+    Begun,
+    /// Packets cannot be looked at; a sentence for people.
+    Failed(String),
     /// A packet.
     Packet(Box<TraceRow>),
     /// How many packets were asked for and left out so far. Comes once a second, and at the end.

@@ -139,8 +139,7 @@ mod tests {
             name: "imp1".to_owned(),
             address: "10.2.0.11:5060".parse().expect("an address"),
         };
-        let csta =
-            NamedService { number: 1, name: "csta".to_owned(), backends: vec![backend] };
+        let csta = NamedService { number: 1, name: "csta".to_owned(), backends: vec![backend] };
         Names { devices: vec![device(2, "front"), device(3, "back")], services: vec![csta] }
     }
 

@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) use args::Trace;
@@ -66,6 +66,8 @@ pub(super) async fn run(client: &Client, trace: &Trace) -> anyhow::Result<()> {
                     break;
                 }
             },
+            Ok(Some(TraceEvent::Begun)) => eprintln!("lb: looking at packets, Ctrl-C ends it"),
+            Ok(Some(TraceEvent::Failed(why))) => bail!(why),
             Ok(Some(TraceEvent::LeftOut(left_out))) => {
                 if left_out != said {
                     eprintln!("lb: {}", left_out_text(said, left_out));

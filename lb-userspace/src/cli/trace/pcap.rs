@@ -168,9 +168,7 @@ mod tests {
                 }
                 Block::EnhancedPacket(packet) => {
                     assert_eq!(packet.original_len, 9_000);
-                    let comment = |option: &EnhancedPacketOption<'_>| {
-                        matches!(option, EnhancedPacketOption::Comment(text) if text.contains("forwarded"))
-                    };
+                    let comment = |option: &EnhancedPacketOption<'_>| matches!(option, EnhancedPacketOption::Comment(text) if text.contains("forwarded"));
                     let commented = packet.options.iter().any(comment);
                     frames.push((packet.interface_id, packet.timestamp, packet.data[0], commented));
                 }

@@ -195,11 +195,7 @@ pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// Has a link lead to `new` instead of `old`; where it leads to another program, that is left.
-pub(super) fn replace(
-    link: &OwnedFd,
-    old: BorrowedFd<'_>,
-    new: BorrowedFd<'_>,
-) -> io::Result<()> {
+pub(super) fn replace(link: &OwnedFd, old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = LinkUpdate {
         link_fd: link.as_raw_fd() as u32,
         new_prog_fd: new.as_raw_fd() as u32,

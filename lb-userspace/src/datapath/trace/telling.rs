@@ -18,8 +18,7 @@ use super::kernel;
 use crate::datapath::STEPS;
 
 /// The object that the build script made, aligned for the ELF reader.
-pub(super) static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tells.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tells.o"));
 
 /// Names of maps in the kernel have 15 bytes at most (`BPF_OBJ_NAME_LEN`).
 const NAME: usize = 15;
