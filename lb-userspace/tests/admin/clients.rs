@@ -44,6 +44,18 @@ fn garbage_ends_its_own_connection_only() {
 }
 
 #[test]
+fn packets_are_told_of_for_longer_than_other_answers_take() {
+    let limits = Limits { connection: Duration::from_millis(300), ..short() };
+    let daemon = Daemon::with(limits, Behaviour::default());
+    let (status, text) = ask(&daemon.socket(), "POST", "/v1/trace", "{}");
+    assert_eq!(status, 200, "{text}");
+    assert_eq!(text.matches("left_out").count(), 10, "{text}");
+    for wrong in ["", "{\"client\":\"nobody\"}", "{\"rate\":0}", "{\"unknown\":1}"] {
+        assert_eq!(error(ask(&daemon.socket(), "POST", "/v1/trace", wrong)).0, 400, "{wrong}");
+    }
+}
+
+#[test]
 fn a_client_that_hangs_is_cut_off_and_others_are_answered_meanwhile() {
     let daemon = Daemon::with(short(), Behaviour::default());
     let mut silent = connect(&daemon.socket());

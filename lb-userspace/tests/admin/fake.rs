@@ -21,9 +21,13 @@ use lb_userspace::{
         BackendRow, DropRow, InterfaceRow, KeepaliveRow, Rates, ServiceRow, Snapshot, Summary,
     },
     state::OrderKept,
+    trace::{LeftOut, TraceEvent},
 };
 use tempfile::TempDir;
-use tokio::{runtime, sync::oneshot};
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot},
+};
 
 const RATES: Rates = Rates {
     new_flows_per_second: 2.5,
@@ -152,6 +156,22 @@ fn answer(request: Request, flow_count: u32, orders: &Mutex<Vec<(BackendName, Or
             drop(to.send(Err(Refused::Because(format!("{}:1: a: is wrong", file.display())))));
         }
         Request::Plan(_, to) => drop(to.send(Ok(plan()))),
+        Request::Trace(_, to) => {
+            let (sender, events) = mpsc::channel(1);
+            drop(to.send(Ok(events)));
+            tokio::spawn(trace(sender));
+        }
+    }
+}
+
+/// Ten words, a tenth of a second apart.
+async fn trace(sender: mpsc::Sender<TraceEvent>) {
+    for over_rate in 1..=10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let event = TraceEvent::LeftOut(LeftOut { over_rate, unread: 0 });
+        if sender.send(event).await.is_err() {
+            return;
+        }
     }
 }
 

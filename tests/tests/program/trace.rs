@@ -41,7 +41,7 @@ fn front() -> u32 {
 /// One frame through the programs; what is told of it.
 fn told(tracer: &mut Tracer, frame: &Frame) -> Vec<Record> {
     let bytes = from_gateway(frame).build().expect("a frame");
-    bpf::test_run_once(tracer.program_fd(), &bytes, front()).expect("a run");
+    bpf::test_run(tracer.program_fd(), &bytes, 1, front()).expect("a run");
     std::iter::from_fn(|| tracer.next_record()).collect()
 }
 
