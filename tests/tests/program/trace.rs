@@ -24,7 +24,7 @@ use crate::rig::{
 /// Longer than a test takes.
 const LONG: Duration = Duration::from_secs(600);
 /// What the verifier may walk of a program that tells.
-const MAX_VERIFIED_INSTRUCTIONS: u32 = 100_000;
+const MAX_VERIFIED_INSTRUCTIONS: u32 = 50_000;
 const NOT_OURS: std::net::SocketAddr = socket([10, 1, 0, 9], 80);
 
 fn look(rig: &mut Rig<'_>, settings: TraceSettings) -> Tracer {

@@ -12,7 +12,7 @@ use crate::looking::{Looking, segments};
 /// One connection is shown on both its ways: whom the client asked, who was chosen, what went out.
 fn a_connection_is_shown(plan: LabPlan, mode: &str) -> Result<()> {
     let balanced =
-        Balanced::with(plan.clone(), |config| config.global("xdp_mode", &format!("\"{mode}\"")))?;
+        Balanced::with(plan, |config| config.global("xdp_mode", &format!("\"{mode}\"")))?;
     let client = plan.client_address(1);
     let looking = Looking::start(&balanced, &["--client", &client.to_string(), "--json"])?;
     let report = balanced.short(1)?;
@@ -101,7 +101,7 @@ fn drops_are_shown_with_their_reasons_and_nothing_else_is() -> Result<()> {
 #[test]
 fn only_the_client_and_the_service_that_are_asked_for_are_shown() -> Result<()> {
     let plan = LabPlan { clients: 2, ..LabPlan::default() };
-    let balanced = Balanced::with(plan.clone(), |config| config)?;
+    let balanced = Balanced::with(plan, |config| config)?;
     let clients = [1, 2].map(|i| plan.client_address(i));
     let second = clients[1].to_string();
     let looking =

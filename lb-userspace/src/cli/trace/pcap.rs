@@ -153,8 +153,11 @@ mod tests {
         }
     }
 
-    /// Interfaces by number, and frames with interface, time, first byte and comment.
-    fn read(file: &[u8]) -> (Vec<String>, Vec<(u32, Duration, u8, bool)>) {
+    /// Interface, time, first byte, and whether there is a comment.
+    type Read = (u32, Duration, u8, bool);
+
+    /// Interfaces by number, and frames.
+    fn read(file: &[u8]) -> (Vec<String>, Vec<Read>) {
         let mut reader = PcapNgReader::new(file).expect("a file");
         let (mut interfaces, mut frames) = (Vec::new(), Vec::new());
         while let Some(block) = reader.next_block() {

@@ -36,7 +36,7 @@ mod tests {
         let mut entry = [header.time, header.noted].map(u64::to_ne_bytes).concat();
         let words = [
             header.interface,
-            header.verdict,
+            header.action,
             header.before,
             header.before_kept,
             header.after,
@@ -53,7 +53,7 @@ mod tests {
             time: 1,
             noted: 2,
             interface: 3,
-            verdict: 4,
+            action: 4,
             before: 60,
             before_kept: 2,
             after: 64,
