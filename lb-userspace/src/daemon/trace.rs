@@ -60,16 +60,16 @@ impl Daemon {
         &mut self,
         options: &TraceOptions,
     ) -> Result<(Preparation, Option<u32>), Refused> {
-        if self.trace.as_ref().is_some_and(|trace| !trace.task.is_finished()) {
-            let text = "somebody else looks at packets: one `lb trace` at a time";
-            return Err(Refused::Because(text.to_owned()));
-        }
         let number = |name: &String| {
             let service = self.state.services().iter().find(|service| service.name == *name);
             let none = || Refused::Because(format!("there is no service \"{name}\""));
             service.map(|service| service.id).ok_or_else(none)
         };
         let service = options.service.as_ref().map(number).transpose()?;
+        if self.trace.as_ref().is_some_and(|trace| !trace.task.is_finished()) {
+            let text = "somebody else looks at packets: one `lb trace` at a time";
+            return Err(Refused::Because(text.to_owned()));
+        }
         let prepared = self.datapath.prepare_trace();
         Ok((prepared.map_err(|error| Refused::Because(error.to_string()))?, service))
     }
