@@ -21,8 +21,8 @@ mod raw_socket;
 mod reset;
 mod shared_words;
 mod syscall;
-mod usage;
 mod trace;
+mod usage;
 mod vlans;
 
 use std::{
@@ -49,8 +49,8 @@ pub use handoff::Handoffs;
 pub use memory::give_back_memory;
 pub use pairs::PortRules;
 pub use reset::{Resetter, resets};
-pub use usage::{PortUse, TableUse, Usage};
 pub use trace::{LeftOut, Preparation, Record, Tracer, monotonic};
+pub use usage::{PortUse, TableUse, Usage};
 
 use crate::{desired::Desired, net::Vlan};
 use config_maps::ConfigMaps;
