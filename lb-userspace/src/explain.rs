@@ -77,12 +77,13 @@ impl Reason {
                 "it has the fewest connections for its weight".to_owned()
             }
             (Self::LeastConnections, Some(chosen)) => format!(
-                "it had the fewest connections for its weight; a new one would go to {}",
+                "it had the fewest connections for its weight, or this one was first seen in its middle; \
+                 a new one would go to {}",
                 chosen.name
             ),
-            (Self::LeastConnections, None) => {
-                "it had the fewest connections for its weight; no backend takes new ones".to_owned()
-            }
+            (Self::LeastConnections, None) => "it had the fewest connections for its weight, or this one \
+                                               was first seen in its middle; no backend takes new ones"
+                .to_owned(),
             (Self::Connection, _) => "by the consistent hash of the connection's ends".to_owned(),
             (Self::ClientAddress, _) => "by the consistent hash of the client's address".to_owned(),
             (Self::Backup, _) => {
@@ -180,24 +181,25 @@ pub fn explain(
 ) -> Result<FlowReport, Refused> {
     let client = SocketAddr::new(name.client, name.client_port);
     let named = |service: &&Service| name.service.as_ref().is_none_or(|its| *its == service.name);
-    let choosers: Vec<Chooser> =
-        state.services().iter().filter(named).map(|its| Chooser::new(its, &load)).collect();
-    if let (Some(service), []) = (&name.service, &choosers[..]) {
+    let services: Vec<&Service> = state.services().iter().filter(named).collect();
+    // One at a time: each may have a hash table.
+    let chooser = |service| Chooser::new(service, &load);
+    if let (Some(service), []) = (&name.service, &services[..]) {
         return Err(Refused::Because(format!("there is no service \"{service}\"")));
     }
     let details: Vec<FlowDetail> = flows
         .iter()
         .filter_map(|flow| {
-            let (chooser, backend) = choosers.iter().find_map(|chooser| {
-                let mut backends = chooser.service.backends.iter();
-                Some((chooser, backends.find(|its| its.slot == u32::from(flow.slot))?))
+            let (service, backend) = services.iter().find_map(|service| {
+                let mut backends = service.backends.iter();
+                Some((service, backends.find(|its| its.slot == u32::from(flow.slot))?))
             })?;
-            Some(detail(chooser, backend, flow, address_of(flow.snat_pair)))
+            Some(detail(&chooser(service), backend, flow, address_of(flow.snat_pair)))
         })
         .collect();
     let new_connections = if details.is_empty() {
-        let family = |chooser: &&Chooser| chooser.service.vip.is_ipv4() == client.is_ipv4();
-        choosers.iter().filter(family).map(|chooser| choice(chooser, client)).collect()
+        let of_family = services.iter().filter(|its| its.vip.is_ipv4() == client.is_ipv4());
+        of_family.map(|service| choice(&chooser(service), client)).collect()
     } else {
         Vec::new()
     };

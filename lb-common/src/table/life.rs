@@ -188,6 +188,13 @@ impl Life {
         Self(self.0 & !Self::PROVEN)
     }
 
+    /// The same of a flow that has ended.
+    #[inline(always)]
+    #[must_use]
+    pub const fn closed(self) -> Self {
+        Self(self.0 & !Self::STATE | (FlowState::Closed as u64 + 1))
+    }
+
     /// The same, contested or not.
     #[inline(always)]
     #[must_use]

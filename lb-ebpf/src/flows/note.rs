@@ -1,7 +1,7 @@
 //! Moves a flow on with its packets.
 
 use lb_common::{
-    FlowKey, FlowState, hop,
+    Flow, FlowKey, FlowState, hop,
     table::Life,
     track::{self, Change, Segment},
 };
@@ -154,9 +154,9 @@ fn advance(hit: &mut Hit, segment: &Segment, direction: Direction) -> u64 {
     if was_proven && !was.is_proven() && was.last_seen() != life.last_seen() {
         change = Change::Prove;
     }
-    let sign = sign(was.state(), life.state(), segment, direction);
+    let sign = sign((was, life), &flow, segment, direction);
     let effect = match forgotten(change as u64) {
-        STAY if life == was => return sign,
+        STAY if life == was => return effect::NONE,
         PROVE => {
             life = life.proven();
             if was.is_newer() { effect::REPLACES } else { effect::PROVEN }
@@ -176,12 +176,16 @@ fn advance(hit: &mut Hit, segment: &Segment, direction: Direction) -> u64 {
     forgotten(if hit.look_again() { effect::RACED } else { effect::NONE })
 }
 
-/// What a packet of a flow says of its backend's listener.
+/// What a packet of a flow says of its backend's listener. A SYN that comes again in the same tick says nothing:
+/// no client waits so short.
 #[inline(always)]
-fn sign(was: FlowState, is: FlowState, segment: &Segment, direction: Direction) -> u64 {
-    let sign = match (direction, was, is) {
-        (Direction::Forward, FlowState::Opening, _) if segment.opens() => effect::UNANSWERED,
-        (Direction::Return, FlowState::Opening, FlowState::Closed) => effect::REFUSED,
+fn sign((was, is): (Life, Life), flow: &Flow, segment: &Segment, direction: Direction) -> u64 {
+    let (later, exact) = (was.last_seen() != is.last_seen(), segment.ack == flow.backend_ack);
+    let sign = match (direction, was.state(), is.state()) {
+        (Direction::Forward, FlowState::Opening, _) if segment.opens() && later => {
+            effect::UNANSWERED
+        }
+        (Direction::Return, FlowState::Opening, FlowState::Closed) if exact => effect::REFUSED,
         (Direction::Return, FlowState::Opening, FlowState::Answered) => effect::ANSWERED,
         _ => effect::NONE,
     };
@@ -192,8 +196,10 @@ fn sign(was: FlowState, is: FlowState, segment: &Segment, direction: Direction) 
 #[inline(never)]
 fn prove<F: Family>(key: &FlowKey<F::Address>, hit: &mut Hit) -> bool {
     if hit.snat.is_some() && !snat::prove::<F>(key, &hit.snat) {
-        let unproven = hit.life.unproven();
-        hit.exchange(unproven);
+        let (was, closed) = (hit.life, hit.life.unproven().closed());
+        if hit.exchange(closed) {
+            load::follow(hit.slot, was, closed);
+        }
         return false;
     }
     count::proven(hit.slot);

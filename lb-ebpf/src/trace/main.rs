@@ -17,7 +17,7 @@ mod rate;
 mod wanted;
 
 use aya_ebpf::{
-    bindings::xdp_action::XDP_PASS,
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
     btf_maps::{Array, PerCpuArray, ProgramArray, RingBuf},
     helpers::bpf_ktime_get_ns,
     macros::{btf_map, xdp},
@@ -71,7 +71,8 @@ fn lb_watch(ctx: XdpContext) -> u32 {
     };
     // SAFETY: nothing here waits to be dropped.
     unsafe { NEXT.tail_call(&ctx, next) };
-    XDP_PASS
+    // The host has the VIP: its stack would reset what is ours. What is dropped comes again.
+    XDP_DROP
 }
 
 #[xdp(frags)]

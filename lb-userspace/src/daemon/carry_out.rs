@@ -11,7 +11,7 @@ use crate::{
     control::{BackendName, Order},
     datapath::{DatapathError, FlowTable, Usage, now_ticks},
     events::{Event, Kind, Severity},
-    keepalive::{self, LiveTraffic},
+    keepalive,
     state::{Effects, Status},
 };
 
@@ -99,8 +99,7 @@ impl Daemon {
     /// Follows what live traffic says of backends.
     pub(super) fn look_at_traffic(&mut self) {
         let datapath = &self.datapath;
-        if !datapath.has_signs() {
-            self.traffic = LiveTraffic::default();
+        if self.traffic.is_quiet() && !datapath.has_signs() {
             return;
         }
         let findings = self.traffic.look(self.state.candidates(), |slot| datapath.signs(slot));

@@ -11,7 +11,7 @@ use nix::ifaddrs::getifaddrs;
 use tokio::{
     io::unix::AsyncFd,
     sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
     time::{MissedTickBehavior, interval, sleep},
 };
 
@@ -24,6 +24,8 @@ use crate::{
 
 /// How many packets wait for who reads.
 const WAITING: usize = 1024;
+/// How many packets are told of before something else has its turn.
+const AT_ONCE: usize = 256;
 /// How often who looks is told of what was left out.
 const BEAT: Duration = Duration::from_secs(1);
 /// How long packets go on to be told of without a word of this process.
@@ -86,8 +88,8 @@ impl Daemon {
     /// Nobody looks any longer.
     pub(super) async fn stop_trace(&mut self) {
         if let Some(trace) = self.trace.take() {
-            trace.task.abort();
-            // It ends by being aborted.
+            // Not aborted: the programs may be on their way to the interfaces.
+            drop(trace.names);
             let _ = trace.task.await;
         }
     }
@@ -206,20 +208,18 @@ impl Telling {
     }
 
     async fn run(&mut self, mut ring: AsyncFd<Ring>) {
+        let mut more = false;
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = sleep(self.options.duration.unwrap_or(Duration::MAX));
         tokio::pin!(end);
         while !self.is_over() {
             tokio::select! {
-                ready = ring.readable_mut() => match ready {
+                ready = ring.readable_mut(), if !more => match ready {
+                    // Edge-triggered: the mark goes before the last look.
                     Ok(mut ready) => {
-                        // Edge-triggered: the mark goes before the last look.
                         ready.clear_ready();
-                        if let Err(error) = self.tell(&mut ready.get_inner_mut().0) {
-                            warn!("lb trace: {error}");
-                            break;
-                        }
+                        more = true;
                     }
                     Err(error) => {
                         warn!("lb trace: the ring of packets cannot be polled: {error}");
@@ -231,6 +231,15 @@ impl Telling {
                         break;
                     }
                 }
+                () = yield_now(), if more => match self.tell(&mut ring.get_mut().0) {
+                    Ok(left) => more = left,
+                    Err(error) => {
+                        warn!("lb trace: {error}");
+                        break;
+                    }
+                },
+                // The daemon ends.
+                Err(_) = self.names.changed() => return,
                 () = self.events.closed() => return,
                 () = &mut end => break,
             }
@@ -240,13 +249,14 @@ impl Telling {
         let _ = self.events.send_timeout(TraceEvent::LeftOut(self.left_out), BEAT).await;
     }
 
-    /// Tells of the packets that there are.
-    fn tell(&mut self, tracer: &mut Tracer) -> io::Result<()> {
+    /// Tells of some of the packets that there are; whether there may be more.
+    fn tell(&mut self, tracer: &mut Tracer) -> io::Result<bool> {
         let (monotonic, now) = (monotonic()?, SystemTime::now());
-        // One that comes while others are told of is told of at once as well.
-        while !self.is_over()
-            && let Some(record) = tracer.next_record()
-        {
+        for _ in 0..AT_ONCE {
+            if self.is_over() {
+                return Ok(false);
+            }
+            let Some(record) = tracer.next_record() else { return Ok(false) };
             let at = wall_time(record.header.time, monotonic, now);
             let row = TraceRow::new(&record, at, &self.names.borrow(), self.options.frames);
             let Some(row) = row else { continue };
@@ -258,7 +268,7 @@ impl Telling {
                 Err(_) => self.not_taken += 1,
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Says that all goes on, to the kernel and to who looks; `false` where nobody does any longer.

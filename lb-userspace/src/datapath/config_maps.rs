@@ -12,7 +12,7 @@ use aya::{
 };
 use lb_common::{
     Backend, Endpoint, FlowKey, Ip, MAGLEV_SIZE, MAGLEV_WORDS, MaglevWord, NO_BACKEND, Port,
-    PortRoles, ROLES_MAP, Roles, Service,
+    PortRoles, ROLES_MAP, Roles, Service, Standing,
 };
 
 use super::{
@@ -147,8 +147,17 @@ impl ConfigMaps {
 
     /// The slots of the backends whose connections are over.
     pub(super) fn over(&self) -> BTreeSet<u32> {
+        self.slots(Standing::is_over)
+    }
+
+    /// The slots of the backends that take new connections.
+    pub(super) fn takes(&self) -> BTreeSet<u32> {
+        self.slots(Standing::takes)
+    }
+
+    fn slots(&self, are: impl Fn(Standing) -> bool) -> BTreeSet<u32> {
         let written = self.written.backends.iter();
-        written.filter(|(_, its)| its.standing.is_over()).map(|(slot, _)| *slot).collect()
+        written.filter(|(_, its)| are(its.standing)).map(|(slot, _)| *slot).collect()
     }
 
     /// The numbers of the services and the slots that are in the maps.

@@ -161,8 +161,10 @@ impl Datapath {
         if desired.services.iter().any(|service| service.vip.is_ipv6() || service.outbound_nat) {
             self.flows.need_wide(&mut self.wide)?;
         }
-        let over = self.config.over();
+        let (over, takes) = (self.config.over(), self.config.takes());
         let applied = self.config.apply(desired, &mut self.counters);
+        // What was seen before is of another time, or of another backend.
+        self.config.takes().difference(&takes).for_each(|slot| self.live.clear(*slot));
         if self.config.over().is_subset(&over) {
             return applied;
         }

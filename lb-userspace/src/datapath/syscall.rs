@@ -17,6 +17,14 @@ pub(super) unsafe fn bpf<A>(command: libc::c_long, attributes: &mut A) -> io::Re
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Waits until every packet that a CPU was at has gone its way: programs run within what
+/// `synchronize_rcu` waits for, and this command is that (kernel/sched/membarrier.c).
+pub(super) fn wait_for_packets() -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// As [`bpf`], for a command that gives a descriptor.
 ///
 /// # Safety

@@ -46,7 +46,9 @@ fn socket(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpSocket, Fail
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(|error| match failure(&error) {
         local @ Failure::Local(_) => local,
-        Failure::Backend(_) => Failure::Local(format!("no socket: {error}").into()),
+        Failure::Backend(_) | Failure::Refused(_) => {
+            Failure::Local(format!("no socket: {error}").into())
+        }
     })?;
     if let Some(source) = source {
         // Else bind would take a port from the checks of all nodes, and not only of this one.
@@ -89,7 +91,7 @@ fn failure(error: &io::Error) -> Failure {
     let backend = |text: &'static str| Failure::Backend(text.into());
     let local = |text: &'static str| Failure::Local(text.into());
     match error.raw_os_error() {
-        Some(libc::ECONNREFUSED) => backend("tcp connection refused"),
+        Some(libc::ECONNREFUSED) => Failure::Refused("tcp connection refused".into()),
         Some(libc::ECONNRESET) => backend("tcp connection reset"),
         Some(libc::ETIMEDOUT) => backend("tcp connect timed out"),
         Some(libc::EHOSTUNREACH) => backend("no route to host"),
@@ -147,7 +149,7 @@ mod tests {
             let (_socket, address) = bound(local);
             assert_eq!(
                 probe(address, &within(LIMIT)).await,
-                Err(Failure::Backend("tcp connection refused".into()))
+                Err(Failure::Refused("tcp connection refused".into()))
             );
         }
     }

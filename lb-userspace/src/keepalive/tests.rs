@@ -55,7 +55,7 @@ impl Probe for Script {
                 sleep(latency).await;
                 Ok(latency)
             }
-            Answer::Refused => Err(Failure::Backend("tcp connection refused".into())),
+            Answer::Refused => Err(Failure::Refused("tcp connection refused".into())),
             Answer::Silent => {
                 sleep(settings.timeout).await;
                 Err(Failure::Backend("tcp connect timed out".into()))

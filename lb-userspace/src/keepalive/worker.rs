@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use log::warn;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_64;
@@ -21,8 +21,6 @@ const SLACK: Duration = Duration::from_millis(50);
 
 /// How often a target is checked at most because live traffic asks for it.
 const BETWEEN_URGED: Duration = Duration::from_millis(25);
-/// How much may be asked of a task that is at work.
-const URGES: usize = 4;
 
 /// What live traffic says of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +36,7 @@ pub enum Urge {
 pub struct Worker {
     target: Target,
     settings: watch::Sender<Keepalive>,
-    urges: mpsc::Sender<Urge>,
+    urged: Arc<Notify>,
     record: Arc<Mutex<Record>>,
     task: JoinHandle<()>,
 }
@@ -51,7 +49,7 @@ impl Worker {
         (events, doubts): (mpsc::Sender<Event>, Option<mpsc::UnboundedSender<IpAddr>>),
     ) -> Self {
         let (settings, receiver) = watch::channel(target.keepalive.clone());
-        let (urges, urged) = mpsc::channel(URGES);
+        let urged = Arc::<Notify>::default();
         let record = Arc::new(Mutex::new(Record::new()));
         let course = Course {
             vip: target.vip,
@@ -60,8 +58,8 @@ impl Worker {
             events,
             doubts,
         };
-        let task = tokio::spawn(course.run(probe, receiver, urged));
-        Self { target: target.clone(), settings, urges, record, task }
+        let task = tokio::spawn(course.run(probe, receiver, Arc::clone(&urged)));
+        Self { target: target.clone(), settings, urged, record, task }
     }
 
     /// What is known of the target.
@@ -83,8 +81,11 @@ impl Worker {
 
     /// Has the target looked at for what live traffic says of it.
     pub fn urge(&self, urge: Urge) {
-        // Where the task has enough to do, what is said once more says nothing new.
-        let _ = self.urges.try_send(urge);
+        let pending = &mut lock(&self.record).urge;
+        if !matches!(pending, Some(Urge::Out(_))) {
+            *pending = Some(urge);
+        }
+        self.urged.notify_one();
     }
 
     /// Takes the same target's new names, and its settings where they differ; these rule from
@@ -116,6 +117,8 @@ struct Record {
     ended: Option<Instant>,
     checks: u64,
     failures: u64,
+    /// What live traffic says that the task has not looked at.
+    urge: Option<Urge>,
 }
 
 impl Record {
@@ -127,6 +130,7 @@ impl Record {
             ended: None,
             checks: 0,
             failures: 0,
+            urge: None,
         }
     }
 }
@@ -150,14 +154,19 @@ impl Course {
         self,
         probe: impl Probe,
         mut settings: watch::Receiver<Keepalive>,
-        mut urged: mpsc::Receiver<Urge>,
+        urged: Arc<Notify>,
     ) {
         let mut judge = Judge::new(&settings.borrow_and_update());
         let mut due = Instant::now() + SPREAD.mul_f64(self.part());
         // All that are well begin an interval at one time: once, it is shortened for each by its part.
         let mut shortened = false;
         let mut begun = Instant::now();
+        let mut out: Option<Observation> = None;
         loop {
+            if let Some(seen) = out.take() {
+                due = Instant::now() + seen.next_in;
+                self.report(&judge, seen, None).await;
+            }
             let probes = judge.settings().kind != KeepaliveKind::None;
             if !probes {
                 let seen = judge.trust();
@@ -184,15 +193,13 @@ impl Course {
                     due = (beat + next_in).max(Instant::now());
                     self.report(&judge, seen, Some(&outcome)).await;
                 }
-                Some(urge) = urged.recv(), if probes => match urge {
-                    Urge::Check => {
+                () = urged.notified() => match lock(&self.record).urge.take() {
+                    Some(Urge::Check) if probes => {
                         judge.press();
                         due = due.min(begun + BETWEEN_URGED);
                     }
-                    Urge::Out(reason) => if let Some(seen) = judge.condemn(&reason) {
-                        due = Instant::now() + seen.next_in;
-                        self.report(&judge, seen, None).await;
-                    }
+                    Some(Urge::Out(reason)) if probes => out = judge.condemn(&reason),
+                    _ => {}
                 },
                 changed = settings.changed() => {
                     if changed.is_err() {

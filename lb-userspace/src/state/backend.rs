@@ -135,6 +135,11 @@ impl Backend {
         self.decided && !self.up && !self.out
     }
 
+    /// Whether clients' connections alone took it out.
+    pub(super) fn is_out_alone(&self) -> bool {
+        self.out
+    }
+
     /// Whether it is asked, to take new flows if it answers.
     pub(super) fn is_asked(&self) -> bool {
         self.listed && self.wish == Wish::Active

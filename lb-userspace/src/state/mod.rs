@@ -19,7 +19,7 @@ use std::{
 use lb_common::Standing;
 
 use crate::{
-    config::{Affinity, Balance, MAX_WEIGHT},
+    config::{Affinity, Balance, KeepaliveKind, MAX_WEIGHT},
     control::{BackendName, Order, Refused},
     desired::{Desired, DesiredBackend, DesiredService},
     keepalive::{Candidate, Change, Event, Target},
@@ -262,14 +262,15 @@ impl State {
 
     /// The backends that clients' connections go to.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate> {
-        self.services.iter().flat_map(|service| {
-            let offered = service.backends.iter().filter(|backend| service.offers(backend)).count();
+        let checked = self.services.iter().filter(|its| its.keepalive.kind != KeepaliveKind::None);
+        checked.flat_map(|service| {
+            let spare = service.may_lose();
             service.members().map(move |backend| Candidate {
                 slot: backend.slot,
                 vip: service.vip,
                 address: backend.address,
                 error_limit: service.keepalive.error_limit,
-                has_others: offered > 1,
+                spare,
             })
         })
     }

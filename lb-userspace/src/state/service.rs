@@ -115,6 +115,15 @@ impl Service {
         }
     }
 
+    /// How many more of its backends clients' connections alone may take out: half of them in all.
+    pub(super) fn may_lose(&self) -> usize {
+        let offered = self.backends.iter().filter(|backend| self.offers(backend)).count();
+        let out =
+            self.backends.iter().filter(|backend| backend.is_asked() && backend.is_out_alone());
+        let out = out.count();
+        ((offered + out) / 2).saturating_sub(out)
+    }
+
     /// Whether clients are refused while nobody takes new flows. Before its nodes have been judged they had
     /// better try again.
     pub(super) fn refuses(&self) -> bool {

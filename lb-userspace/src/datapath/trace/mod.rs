@@ -29,7 +29,7 @@ use nix::time::{ClockId, clock_gettime};
 pub use record::Record;
 use telling::{Shared, Telling};
 
-use super::{Datapath, error::DatapathError, program_of, take};
+use super::{Datapath, error::DatapathError, program_of, syscall::wait_for_packets, take};
 
 /// The object that the build script made, aligned for the ELF reader.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/trace.o"));
@@ -139,9 +139,12 @@ impl Preparation {
             counts: take(&mut ebpf, TRACE_COUNTS)?,
         };
         for link in links {
-            kernel::replace(&link, tracer.entry.as_fd(), tracer.watch.as_fd())
-                .map_err(failed("put the program on an interface"))?;
-            tracer.links.push(link);
+            match kernel::replace(&link, tracer.entry.as_fd(), tracer.watch.as_fd()) {
+                // The interface is gone.
+                Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
+                Err(error) => return Err(failed("put the program on an interface")(error)),
+                Ok(()) => tracer.links.push(link),
+            }
         }
         Ok(tracer)
     }
@@ -202,6 +205,11 @@ impl Drop for Tracer {
                 Err(error) => warn!("cannot put the usual program back on an interface: {error}"),
                 Ok(()) => {}
             }
+        }
+        // The kernel empties the maps of programs with their last descriptors, and packets may still be
+        // on their way there.
+        if let Err(error) = wait_for_packets() {
+            warn!("packets on their way while lb trace ended may be lost: {error}");
         }
     }
 }

@@ -37,7 +37,11 @@ pub(super) async fn run(
                 Err(_) => {}
             }
         }
-        way = Some(until_sent(&target, &message, &course).await);
+        way = until_sent(&target, &message, &course).await;
+        if way.is_none() {
+            course.lost();
+            continue;
+        }
         course.sent();
         // Of a datagram that was just sent nobody knows so far whether it is taken.
         if !refused {
@@ -46,12 +50,17 @@ pub(super) async fn run(
     }
 }
 
-/// The new connection by which a message was sent.
-async fn until_sent(target: &SyslogTarget, message: &[u8], course: &Course) -> Way {
+/// The new connection by which a message was sent; none where it is one that cannot be.
+async fn until_sent(target: &SyslogTarget, message: &[u8], course: &Course) -> Option<Way> {
     let mut pause = FIRST_PAUSE;
     loop {
         match send_anew(target, message).await {
-            Ok(way) => return way,
+            Ok(way) => return Some(way),
+            // It is larger than a datagram there may be.
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                course.set_trouble(Some(format!("messages are not taken: {error}")));
+                return None;
+            }
             Err(error) => {
                 course.set_trouble(Some(format!("cannot be reached: {}", explain(&error))));
                 sleep(pause).await;

@@ -7,8 +7,8 @@
 //! schedule, a backend that falls silent is down within
 //! `interval + fall * (retry_interval + timeout)`.
 //!
-//! Live traffic may say earlier that it takes no connections. Then it is checked at once, and from a failure
-//! on at once again, until that is decided; and beyond a limit that is not this module's it is out by
+//! Live traffic may say earlier that it takes no connections. Then it is checked at once, and where it refuses
+//! at once again, until that is decided; and beyond a limit that is not this module's it is out by
 //! that alone: a check at once tells whether it is down, and if not it has to be well for `rise` intervals.
 
 use std::borrow::Cow;
@@ -56,6 +56,9 @@ pub enum Failure {
     /// The backend, or the way to it, failed.
     #[error("{0}")]
     Backend(Cow<'static, str>),
+    /// Nobody listens on the backend.
+    #[error("{0}")]
+    Refused(Cow<'static, str>),
     /// This machine could not probe, for want of memory or files say: proves nothing about the
     /// backend, and counts neither way, since otherwise all backends would go down at once.
     #[error("{0}")]
@@ -88,7 +91,7 @@ pub struct Judge {
     out: bool,
 }
 
-/// Between two checks of a backend on which live traffic has failed.
+/// Between two checks of a backend that refuses, as live traffic has said.
 const AT_ONCE: Duration = Duration::from_millis(10);
 
 impl Judge {
@@ -135,7 +138,7 @@ impl Judge {
         }
     }
 
-    /// Live traffic has failed on the backend: until it succeeds again, or is down, it is checked at once.
+    /// Live traffic has failed on the backend: while it refuses, until it is down, it is checked at once.
     pub fn press(&mut self) {
         self.pressed = true;
     }
@@ -155,7 +158,8 @@ impl Judge {
     pub fn observe(&mut self, outcome: &Result<Duration, Failure>) -> Observation {
         match outcome {
             Ok(_) => self.succeeded(),
-            Err(Failure::Backend(text)) => self.failed(text),
+            Err(Failure::Backend(text)) => self.failed(text, false),
+            Err(Failure::Refused(text)) => self.failed(text, true),
             Err(Failure::Local(text)) => Observation {
                 change: None,
                 next_in: self.settings.retry_interval,
@@ -200,7 +204,9 @@ impl Judge {
         Observation { change, next_in: self.pace(), reason }
     }
 
-    fn failed(&mut self, text: &str) -> Observation {
+    fn failed(&mut self, text: &str, refused: bool) -> Observation {
+        // Whatever else fails may be well again in a moment.
+        self.pressed &= refused;
         self.failures = self.failures.saturating_add(1);
         self.successes = 0;
         if self.health == Health::Down && !self.out {

@@ -5,7 +5,7 @@ use crate::keepalive::live::{Candidate, Finding};
 
 fn finding(n: u32, out: Option<&str>) -> Vec<Finding> {
     let (slot, vip, address) = (n, VIP, node(n));
-    let candidate = Candidate { slot, vip, address, error_limit: 5, has_others: true };
+    let candidate = Candidate { slot, vip, address, error_limit: 5, spare: 1 };
     vec![Finding { candidate, out: out.map(str::to_owned) }]
 }
 
@@ -70,4 +70,43 @@ async fn a_node_that_is_out_has_to_be_well_for_some_intervals() {
     keepalives.follow(finding(1, Some("9 refused in a row")));
     sleep(secs(10)).await;
     assert!(events.try_recv().is_err(), "that is nothing new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_fails_otherwise_has_its_usual_time() {
+    let (script, keepalives, mut events) = up(1).await;
+    script.set(node(1), Answer::Silent);
+    let start = Instant::now();
+    keepalives.follow(finding(1, None));
+    assert_eq!(events.recv().await.unwrap().change, Change::Down);
+    // A timeout of a second each, the next a second after the beginning of the one before.
+    assert!((secs(3)..secs(4)).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_out_is_out_however_often_he_was_to_be_checked_before() {
+    let (script, keepalives, mut events) = up(1).await;
+    script.set(node(1), Answer::Silent);
+    keepalives.follow(finding(1, None));
+    sleep(Duration::from_millis(100)).await;
+    for _ in 0..20 {
+        keepalives.follow(finding(1, None));
+    }
+    keepalives.follow(finding(1, Some("5 refused in a row")));
+    keepalives.follow(finding(1, None));
+    assert_eq!(events.recv().await.unwrap().change, Change::Out);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_while_nothing_was_checked_means_nothing_later() {
+    let (script, mut keepalives, mut events) = scripted();
+    script.set(node(1), WELL);
+    let none = Keepalive { kind: KeepaliveKind::None, ..settings() };
+    keepalives.reconcile(&[target(1, none)]);
+    assert_eq!(events.recv().await.unwrap().change, Change::Up);
+    keepalives.follow(finding(1, Some("5 refused in a row")));
+    sleep(secs(1)).await;
+    keepalives.reconcile(&[target(1, settings())]);
+    sleep(secs(30)).await;
+    assert!(events.try_recv().is_err());
 }

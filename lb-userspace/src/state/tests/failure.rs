@@ -166,10 +166,9 @@ fn a_reload_that_begins_to_reset_on_failure_resets_what_is_down() {
 fn clients_connections_alone_take_out_and_end_nothing() {
     let now = Instant::now();
     let mut state = running(now);
-    let slots = |state: &State| {
-        state.candidates().map(|its| (its.slot, its.has_others)).collect::<Vec<_>>()
-    };
-    assert_eq!(slots(&state), [(0, true), (1, true)]);
+    let slots =
+        |state: &State| state.candidates().map(|its| (its.slot, its.spare)).collect::<Vec<_>>();
+    assert_eq!(slots(&state), [(0, 1), (1, 1)]);
     let out = event(&state, "imp1", Change::Out, "clients' connections fail: 5 refused in a row");
     let effects = state.keepalive(&out, now);
     assert_eq!(
@@ -178,7 +177,7 @@ fn clients_connections_alone_take_out_and_end_nothing() {
     );
     assert_eq!(effects.reset, []);
     assert_eq!((members(&state), standing(&state)[0]), (vec![(1, 1)], Standing::KEEPS));
-    assert_eq!(slots(&state), [(1, false)], "the last one is not taken out");
+    assert_eq!(slots(&state), [(1, 0)], "the last one is not taken out");
 
     let down = event(&state, "imp1", Change::Down, "tcp connection refused, 3 of 3");
     let effects = state.keepalive(&down, now);
@@ -189,5 +188,5 @@ fn clients_connections_alone_take_out_and_end_nothing() {
     assert_eq!(effects.reset.len(), 1);
     let up = event(&state, "imp1", Change::Up, "tcp connect succeeded, 2 of 2");
     state.keepalive(&up, now);
-    assert_eq!(slots(&state), [(0, true), (1, true)]);
+    assert_eq!(slots(&state), [(0, 1), (1, 1)]);
 }
