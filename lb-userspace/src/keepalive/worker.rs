@@ -161,16 +161,26 @@ impl Course {
         // All that are well begin an interval at one time: once, it is shortened for each by its part.
         let mut shortened = false;
         let mut begun = Instant::now();
-        let mut out: Option<Observation> = None;
         loop {
-            if let Some(seen) = out.take() {
-                due = Instant::now() + seen.next_in;
-                self.report(&judge, seen, None).await;
-            }
             let probes = judge.settings().kind != KeepaliveKind::None;
             if !probes {
                 let seen = judge.trust();
                 self.report(&judge, seen, None).await;
+            }
+            // What live traffic says goes before the next probe.
+            let urge = lock(&self.record).urge.take();
+            match urge {
+                Some(Urge::Check) if probes => {
+                    judge.press();
+                    due = due.min(begun + BETWEEN_URGED);
+                }
+                Some(Urge::Out(reason)) if probes => {
+                    if let Some(seen) = judge.condemn(&reason) {
+                        due = Instant::now() + seen.next_in;
+                        self.report(&judge, seen, None).await;
+                    }
+                }
+                _ => {}
             }
             tokio::select! {
                 () = sleep_until(due), if probes => {
@@ -193,14 +203,7 @@ impl Course {
                     due = (beat + next_in).max(Instant::now());
                     self.report(&judge, seen, Some(&outcome)).await;
                 }
-                () = urged.notified() => match lock(&self.record).urge.take() {
-                    Some(Urge::Check) if probes => {
-                        judge.press();
-                        due = due.min(begun + BETWEEN_URGED);
-                    }
-                    Some(Urge::Out(reason)) if probes => out = judge.condemn(&reason),
-                    _ => {}
-                },
+                () = urged.notified() => {}
                 changed = settings.changed() => {
                     if changed.is_err() {
                         return;
