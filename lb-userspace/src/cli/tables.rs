@@ -174,7 +174,7 @@ fn traffic(new: u64, rates: &Rates, octets: [u64; 2]) -> [String; 7] {
     [
         count(new),
         rate(rates.new_flows_per_second),
-        rate(rates.packets_in_per_second + rates.packets_out_per_second),
+        rate(rates.packets()),
         bits(rates.bits_in_per_second),
         bits(rates.bits_out_per_second),
         bytes(octets[0]),

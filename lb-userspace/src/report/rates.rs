@@ -5,7 +5,7 @@ use std::{iter::Sum, time::Duration};
 use lb_common::BackendCounters;
 use serde::{Deserialize, Serialize};
 
-/// What happens in a second, on average over the last five to ten.
+/// What happens in a second; in rows, on average over the last five to ten.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Rates {
@@ -26,15 +26,30 @@ impl Rates {
     pub fn between(before: &BackendCounters, after: &BackendCounters, time: Duration) -> Self {
         let rate = |of: fn(&BackendCounters) -> u64| {
             let grown = of(after).saturating_sub(of(before)) as f64;
-            if time.is_zero() { 0.0 } else { grown / time.as_secs_f64() }
+            Some(if time.is_zero() { 0.0 } else { grown / time.as_secs_f64() })
         };
-        Self {
-            new_flows_per_second: rate(|its| its.flows_new),
-            packets_in_per_second: rate(|its| its.packets_in),
-            packets_out_per_second: rate(|its| its.packets_out),
-            bits_in_per_second: 8.0 * rate(|its| its.bytes_in),
-            bits_out_per_second: 8.0 * rate(|its| its.bytes_out),
-        }
+        Self::of(rate).unwrap_or_default()
+    }
+
+    /// From how fast each counter grows; nothing where that is not known of one.
+    pub(crate) fn of(rate: impl Fn(fn(&BackendCounters) -> u64) -> Option<f64>) -> Option<Self> {
+        Some(Self {
+            new_flows_per_second: rate(|its| its.flows_new)?,
+            packets_in_per_second: rate(|its| its.packets_in)?,
+            packets_out_per_second: rate(|its| its.packets_out)?,
+            bits_in_per_second: 8.0 * rate(|its| its.bytes_in)?,
+            bits_out_per_second: 8.0 * rate(|its| its.bytes_out)?,
+        })
+    }
+
+    /// Packets in both directions.
+    pub fn packets(&self) -> f64 {
+        self.packets_in_per_second + self.packets_out_per_second
+    }
+
+    /// Bits in both directions.
+    pub fn bits(&self) -> f64 {
+        self.bits_in_per_second + self.bits_out_per_second
     }
 }
 

@@ -7,12 +7,12 @@ use std::{
 
 use super::{
     history::{self, History},
-    rates::{Counters, Rates, per_second},
+    rates::{counters, per_second, since, sum},
 };
 use crate::{
     control::BackendName,
     events::EventRow,
-    report::{BackendRow, DropRow, KeepaliveRow, Snapshot},
+    report::{BackendRow, DropRow, KeepaliveRow, Rates, Snapshot},
 };
 
 /// How many events are kept.
@@ -79,7 +79,7 @@ impl Figures {
     fn take(&mut self, at: Duration, rates: Option<Rates>) {
         self.rates = rates;
         if let Some(rates) = rates {
-            self.new_flows.push(at, rates.new_flows);
+            self.new_flows.push(at, rates.new_flows_per_second);
             self.bits.push(at, rates.bits());
         }
     }
@@ -132,13 +132,12 @@ impl Model {
 
     fn take_backends(&mut self, earlier: Option<&Snapshot>, seconds: f64, at: Duration) {
         let rows = earlier.map(|it| it.backends.as_slice()).unwrap_or_default();
-        let earlier: HashMap<_, _> =
-            rows.iter().map(|row| (name(row), Counters::of(row))).collect();
+        let earlier: HashMap<_, _> = rows.iter().map(|row| (name(row), counters(row))).collect();
         let mut of_service: HashMap<String, Vec<Option<Rates>>> = HashMap::new();
         let mut kept = HashMap::new();
         for row in &self.snapshot.backends {
             let name = name(row);
-            let rates = earlier.get(&name).and_then(|then| Counters::of(row).since(then, seconds));
+            let rates = earlier.get(&name).and_then(|then| since(then, &counters(row), seconds));
             let known = self.backends.remove(&name);
             let mut figures = known.unwrap_or_else(|| Figures::new(self.span));
             figures.take(at, rates);
@@ -146,12 +145,12 @@ impl Model {
             of_service.entry(row.service.clone()).or_default().push(rates);
         }
         // Sums of rates: a backend that comes, goes or counts anew disturbs no other.
-        self.total.take(at, Rates::sum(of_service.values().flatten().copied()));
+        self.total.take(at, sum(of_service.values().flatten().copied()));
         self.backends = kept;
         self.services.retain(|service, _| of_service.contains_key(service));
         for (service, rates) in of_service {
             let figures = self.services.entry(service);
-            figures.or_insert_with(|| Figures::new(self.span)).take(at, Rates::sum(rates));
+            figures.or_insert_with(|| Figures::new(self.span)).take(at, sum(rates));
         }
     }
 

@@ -2,13 +2,10 @@
 
 use std::cmp::Ordering;
 
-use super::{
-    model::{Figures, Model, name},
-    rates::Rates,
-};
+use super::model::{Figures, Model, name};
 use crate::{
     control::BackendName,
-    report::{BackendRow, KeepaliveRow, ServiceRow},
+    report::{BackendRow, KeepaliveRow, Rates, ServiceRow},
 };
 
 /// What a row is about. It stays the same when rows change their order.
@@ -145,7 +142,7 @@ impl Sort {
             Self::Name => a.own_name().cmp(b.own_name()),
             Self::State => distress(a.state).cmp(&distress(b.state)),
             Self::Flows => b.flows.cmp(&a.flows),
-            Self::NewFlows => more(|rates| rates.new_flows),
+            Self::NewFlows => more(|rates| rates.new_flows_per_second),
             Self::Packets => more(Rates::packets),
             Self::Bits => more(Rates::bits),
         }

@@ -21,7 +21,7 @@ impl Watched {
 
     fn new_flows(&self, backend: &str) -> Option<f64> {
         let figures = self.model.backend(&fixture::name(backend))?;
-        Some(figures.rates?.new_flows)
+        Some(figures.rates?.new_flows_per_second)
     }
 }
 
@@ -34,7 +34,7 @@ fn rates_come_with_the_second_snapshot_and_add_up() {
     assert_eq!(watched.new_flows("imp1"), Some(10.0));
     assert_eq!(watched.new_flows("imp2"), Some(20.0));
     let total = watched.model.total().rates.unwrap();
-    assert_eq!(total.new_flows, 30.0);
+    assert_eq!(total.new_flows_per_second, 30.0);
     assert_eq!(watched.model.service("csta").unwrap().rates, Some(total));
     let dropped = &fixture::snapshot(2).drops[0];
     assert_eq!(watched.model.drop_rate(dropped), Some(5.0));
@@ -75,7 +75,7 @@ fn a_backend_that_counts_anew_or_is_new_disturbs_no_other() {
     next.backends.push(third);
     watched.take(2, next);
     assert_eq!((watched.new_flows("imp1"), watched.new_flows("imp3")), (None, None));
-    assert_eq!(watched.model.total().rates.unwrap().new_flows, 20.0);
+    assert_eq!(watched.model.total().rates.unwrap().new_flows_per_second, 20.0);
 }
 
 #[test]

@@ -79,11 +79,11 @@ fn totals(app: &App) -> Paragraph<'_> {
         "flows {}/{} {used:.1}%  new {}/s  in {}p/s {}b/s  out {}p/s {}b/s",
         count(summary.active_flows),
         count(u64::from(summary.flow_capacity)),
-        rate(rates.map(|it| it.new_flows)),
-        rate(rates.map(|it| it.packets_in)),
-        rate(rates.map(|it| it.bits_in)),
-        rate(rates.map(|it| it.packets_out)),
-        rate(rates.map(|it| it.bits_out)),
+        rate(rates.map(|it| it.new_flows_per_second)),
+        rate(rates.map(|it| it.packets_in_per_second)),
+        rate(rates.map(|it| it.bits_in_per_second)),
+        rate(rates.map(|it| it.packets_out_per_second)),
+        rate(rates.map(|it| it.bits_out_per_second)),
     ))
 }
 

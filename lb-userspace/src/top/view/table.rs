@@ -11,10 +11,10 @@ use ratatui::{
 use super::{places::TITLES, theme::Theme};
 use crate::{
     cli::units::duration,
+    report::Rates,
     top::{
         app::App,
         figures::{count, curve, highest, latency, rate},
-        rates::Rates,
         rows::{Check, Of, Row, Subject},
     },
 };
@@ -229,11 +229,11 @@ fn cell(column: Column, row: &Row<'_>, theme: Theme, width: usize, max: f64) -> 
             Of::Backend { row, .. } => plain(duration(row.since_seconds)),
         },
         Column::Flows => plain(count(row.flows)),
-        Column::NewFlows => of_rates(|rates| rates.new_flows),
-        Column::PacketsIn => of_rates(|rates| rates.packets_in),
-        Column::PacketsOut => of_rates(|rates| rates.packets_out),
-        Column::BitsIn => of_rates(|rates| rates.bits_in),
-        Column::BitsOut => of_rates(|rates| rates.bits_out),
+        Column::NewFlows => of_rates(|rates| rates.new_flows_per_second),
+        Column::PacketsIn => of_rates(|rates| rates.packets_in_per_second),
+        Column::PacketsOut => of_rates(|rates| rates.packets_out_per_second),
+        Column::BitsIn => of_rates(|rates| rates.bits_in_per_second),
+        Column::BitsOut => of_rates(|rates| rates.bits_out_per_second),
         Column::Check => match &row.of {
             Of::Service(_) => plain(String::new()),
             Of::Backend { check: Check::Good(took), .. } => plain(latency(*took)),
