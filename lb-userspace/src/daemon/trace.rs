@@ -231,13 +231,7 @@ impl Telling {
                         break;
                     }
                 }
-                () = yield_now(), if more => match self.tell(&mut ring.get_mut().0) {
-                    Ok(left) => more = left,
-                    Err(error) => {
-                        warn!("lb trace: {error}");
-                        break;
-                    }
-                },
+                () = yield_now(), if more => more = self.tell(&mut ring.get_mut().0),
                 // The daemon ends.
                 Err(_) = self.names.changed() => return,
                 () = self.events.closed() => return,
@@ -250,13 +244,13 @@ impl Telling {
     }
 
     /// Tells of some of the packets that there are; whether there may be more.
-    fn tell(&mut self, tracer: &mut Tracer) -> io::Result<bool> {
-        let (monotonic, now) = (monotonic()?, SystemTime::now());
+    fn tell(&mut self, tracer: &mut Tracer) -> bool {
+        let (monotonic, now) = (monotonic(), SystemTime::now());
         for _ in 0..AT_ONCE {
             if self.is_over() {
-                return Ok(false);
+                return false;
             }
-            let Some(record) = tracer.next_record() else { return Ok(false) };
+            let Some(record) = tracer.next_record() else { return false };
             let at = wall_time(record.header.time, monotonic, now);
             let row = TraceRow::new(&record, at, &self.names.borrow(), self.options.frames);
             let Some(row) = row else { continue };
@@ -268,7 +262,7 @@ impl Telling {
                 Err(_) => self.not_taken += 1,
             }
         }
-        Ok(true)
+        true
     }
 
     /// Says that all goes on, to the kernel and to who looks; `false` where nobody does any longer.

@@ -18,11 +18,10 @@ use aya::{
 };
 use lb_common::{
     Address as _, Backend, BackendCounters, Flow, FlowKey, Ip, Ip4, MAX_BACKENDS, NARROW_MAP,
-    TICK_SHIFT, WIDE_MAP,
+    WIDE_MAP,
     snat::Lease,
     table::{buckets, ticks_since},
 };
-use nix::time::{ClockId, clock_gettime};
 use stale::is_stale;
 use table::{Kind, Seen, Table};
 use tiers::Tiers;
@@ -332,11 +331,4 @@ fn another_handle(ebpf: &Ebpf, name: &'static str) -> Result<MapData, DatapathEr
         .map_err(DatapathError::map(name, "describe"))?
         .id();
     MapData::from_id(id).map_err(DatapathError::map(name, "open"))
-}
-
-/// The flow table's time (see [`TICK_SHIFT`]).
-pub fn now_ticks() -> u32 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux has a monotonic clock");
-    let nanoseconds = now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64;
-    (nanoseconds >> TICK_SHIFT) as u32
 }

@@ -1,24 +1,18 @@
 //! What live traffic says of backends (see `lb_common::signs`).
 
-use std::{os::fd::AsFd as _, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
-use aya::{
-    Ebpf,
-    maps::{Array, IterableMap as _, MapData},
-};
-use lb_common::{MAX_BACKENDS, SIGNS_MAP, signs::Signs};
+use aya::Ebpf;
+use lb_common::{SIGNS_MAP, signs::Signs};
 
-use super::{error::DatapathError, shared_words::SharedWords, take};
+use super::{error::DatapathError, shared_words::SharedWords};
 
 /// A word for each slot, which the program writes.
 pub(super) struct LiveSigns(SharedWords);
 
 impl LiveSigns {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, DatapathError> {
-        let map: Array<MapData, u64> = take(ebpf, SIGNS_MAP)?;
-        SharedWords::map(map.map().fd().as_fd(), 0, MAX_BACKENDS as usize)
-            .map(Self)
-            .map_err(|source| DatapathError::Io { map: SIGNS_MAP, operation: "map", source })
+        SharedWords::by_slot(ebpf, SIGNS_MAP).map(Self)
     }
 
     /// Whether there is one of any slot.

@@ -1,24 +1,18 @@
 //! The backends' loads, which the program counts (see `lb_common::least`): what is removed here is taken off here.
 
-use std::{os::fd::AsFd as _, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
-use aya::{
-    Ebpf,
-    maps::{Array, IterableMap as _, MapData},
-};
-use lb_common::{LOADS_MAP, MAX_BACKENDS, table::Life};
+use aya::Ebpf;
+use lb_common::{LOADS_MAP, table::Life};
 
-use super::{error::DatapathError, shared_words::SharedWords, take};
+use super::{error::DatapathError, shared_words::SharedWords};
 
 /// A word for each slot.
 pub(super) struct Loads(SharedWords);
 
 impl Loads {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, DatapathError> {
-        let map: Array<MapData, u64> = take(ebpf, LOADS_MAP)?;
-        SharedWords::map(map.map().fd().as_fd(), 0, MAX_BACKENDS as usize)
-            .map(Self)
-            .map_err(|source| DatapathError::Io { map: LOADS_MAP, operation: "map", source })
+        SharedWords::by_slot(ebpf, LOADS_MAP).map(Self)
     }
 
     /// A flow of a slot, with this life in the end, is no longer in the table.

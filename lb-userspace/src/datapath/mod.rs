@@ -3,6 +3,7 @@
 mod addresses;
 mod attach;
 mod batch;
+mod clock;
 mod config_maps;
 mod counters;
 mod entries;
@@ -42,14 +43,15 @@ use aya::{
 use lb_common::{BUCKETS, ENTRY, NARROW_MAP, NEWS_MAP, SEED, Step, hop::News, signs::Signs, table};
 
 pub use attach::{Attachment, Mode};
+pub use clock::{monotonic, now_ticks};
 pub use counters::{Counts, ServiceOutcome};
 pub use error::DatapathError;
-pub use flows::{FlowTable, now_ticks};
+pub use flows::FlowTable;
 pub use handoff::Handoffs;
 pub use memory::give_back_memory;
 pub use pairs::PortRules;
 pub use reset::{Resetter, resets};
-pub use trace::{LeftOut, Preparation, Record, Tracer, monotonic};
+pub use trace::{LeftOut, Preparation, Record, Tracer};
 pub use usage::{PortUse, TableUse, Usage};
 
 use crate::{desired::Desired, net::Vlan};

@@ -3,7 +3,14 @@
 
 use std::{io, num::NonZeroUsize, ops::Deref, os::fd::AsFd, ptr::NonNull, sync::atomic::AtomicU64};
 
+use aya::{
+    Ebpf,
+    maps::{Array, IterableMap as _, MapData},
+};
+use lb_common::MAX_BACKENDS;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::{error::DatapathError, take};
 
 const WORD: usize = size_of::<AtomicU64>();
 
@@ -27,6 +34,13 @@ impl SharedWords {
         // SAFETY: a new mapping; the kernel refuses one that the map does not have.
         let start = unsafe { mmap(None, bytes, access, flags, map, from) }?;
         Ok(Self { start: start.cast(), len })
+    }
+
+    /// Maps an array of the object that has a word for each slot.
+    pub(super) fn by_slot(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, DatapathError> {
+        let map: Array<MapData, u64> = take(ebpf, name)?;
+        Self::map(map.map().fd().as_fd(), 0, MAX_BACKENDS as usize)
+            .map_err(|source| DatapathError::Io { map: name, operation: "map", source })
     }
 }
 

@@ -24,12 +24,13 @@ use lb_common::{
     },
 };
 use log::warn;
-use nix::time::{ClockId, clock_gettime};
 
 pub use record::Record;
 use telling::{Shared, Telling};
 
-use super::{Datapath, error::DatapathError, program_of, syscall::wait_for_packets, take};
+use super::{
+    Datapath, clock::monotonic, error::DatapathError, program_of, syscall::wait_for_packets, take,
+};
 
 /// The object that the build script made, aligned for the ELF reader.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/trace.o"));
@@ -163,7 +164,7 @@ impl Tracer {
     /// # Errors
     /// Where the kernel cannot be told.
     pub fn go_on(&mut self, time: Duration) -> Result<(), DatapathError> {
-        let until = monotonic().map_err(failed("read the clock"))? + time;
+        let until = monotonic() + time;
         let until = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
         self.until.set(0, until, 0).map_err(DatapathError::map(UNTIL_MAP, "write"))
     }
@@ -219,12 +220,4 @@ impl AsRawFd for Tracer {
     fn as_raw_fd(&self) -> RawFd {
         self.records.as_raw_fd()
     }
-}
-
-/// The clock by which records have their times.
-///
-/// # Errors
-/// Where the system has no such clock.
-pub fn monotonic() -> io::Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_MONOTONIC)?.into())
 }
