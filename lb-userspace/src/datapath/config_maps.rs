@@ -126,9 +126,12 @@ impl ConfigMaps {
         // Without the ports of one pair the rest is written all the same.
         let pairs = self.pairs.apply(desired);
         self.addresses.apply(desired, &self.pairs)?;
-        self.write_backends(desired, counters)?;
+        // The answers of a backend whose connections are over do not reach clients: it is so when no new
+        // connection goes there any more, and a table takes its time.
+        self.write_backends(desired, counters, Standing::takes)?;
         self.write_maglev(desired)?;
         self.members.apply(desired)?;
+        self.write_backends(desired, counters, |_| true)?;
         self.write_services(desired, counters)?;
         self.write_ports(desired)?;
         pairs
@@ -179,13 +182,15 @@ impl ConfigMaps {
         f64::from(entries) / f64::from(MAGLEV_SIZE)
     }
 
+    /// Writes the backends whose standings are such.
     fn write_backends(
         &mut self,
         desired: &Desired,
         counters: &mut Counters,
+        are: impl Fn(Standing) -> bool,
     ) -> Result<(), DatapathError> {
         let written = &mut self.written.backends;
-        for backend in &desired.backends {
+        for backend in desired.backends.iter().filter(|backend| are(backend.standing)) {
             let service = desired.services.iter().find(|service| service.id == backend.service);
             let value = backend_of(backend, service, &self.pairs);
             if written.get(&backend.slot) == Some(&value) {
