@@ -33,7 +33,7 @@ use crate::{
     control::{Handle, Request},
     datapath::{self, Datapath, Mode, Resetter},
     events::{Event, Events, Kind, Severity},
-    keepalive::{self, Keepalives, LiveTraffic},
+    keepalive::{self, Keepalives, LiveTraffic, ProbeThread},
     metrics,
     net::{self, Changes, Forwarding, Neighbours, VipAddresses, VlanOffload},
     report::InterfaceRow,
@@ -109,9 +109,10 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let (events_in, events) = mpsc::channel(1024);
     let (doubts_in, doubts) = mpsc::unbounded_channel();
 
-    let mut daemon =
-        Daemon::prepare(config_path, config, Keepalives::new(events_in).with_doubts(doubts_in))
-            .await?;
+    let probes = ProbeThread::start().context("cannot start the thread of keepalives")?;
+    let keepalives = Keepalives::new(probes.tasks(), events_in).with_doubts(doubts_in);
+
+    let mut daemon = Daemon::prepare(config_path, config, keepalives).await?;
     let outcome = match daemon.start().await {
         Ok(()) => {
             daemon.serve((server, figures), handle, requests, (events, doubts), signals).await

@@ -9,18 +9,20 @@ pub mod judge;
 pub mod live;
 mod sip;
 pub mod tcp;
+mod thread;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc, time::Instant};
 
 use crate::config::{Keepalive, KeepaliveKind};
 pub use judge::{Change, Failure, Health};
 pub use live::{Candidate, Finding, LiveTraffic};
-use worker::{Urge, Worker};
+pub use thread::ProbeThread;
+use worker::{Surroundings, Urge, Worker};
 
 /// A backend to be probed. VIP and address are its identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,30 +113,32 @@ impl Probe for Sockets {
 #[derive(Debug)]
 pub struct Keepalives<P: Probe = Sockets> {
     probe: P,
-    events: mpsc::Sender<Event>,
-    doubts: Option<mpsc::UnboundedSender<IpAddr>>,
+    tasks: Handle,
+    surroundings: Surroundings,
     /// By VIP and address.
     workers: BTreeMap<(SocketAddr, SocketAddr), Worker>,
 }
 
 impl Keepalives {
-    /// No keepalive yet; changes of health will be sent to `events`.
-    pub fn new(events: mpsc::Sender<Event>) -> Self {
-        Self::with_probe(events, Sockets)
+    /// No keepalive yet; they will run as `tasks`, and send changes of health to `events`.
+    pub fn new(tasks: &Handle, events: mpsc::Sender<Event>) -> Self {
+        Self::with_probe(tasks, events, Sockets)
     }
 }
 
 impl<P: Probe> Keepalives<P> {
     /// As [`Keepalives::new`], with another way to probe.
-    pub fn with_probe(events: mpsc::Sender<Event>, probe: P) -> Self {
-        Self { probe, events, doubts: None, workers: BTreeMap::new() }
+    pub fn with_probe(tasks: &Handle, events: mpsc::Sender<Event>, probe: P) -> Self {
+        let surroundings = Surroundings { began: Instant::now(), events, doubts: None };
+        Self { probe, tasks: tasks.clone(), surroundings, workers: BTreeMap::new() }
     }
 
     /// Sends to `doubts` besides who was well and has failed once: before that takes it down, whatever
     /// stands in its way may be found.
     #[must_use]
-    pub fn with_doubts(self, doubts: mpsc::UnboundedSender<IpAddr>) -> Self {
-        Self { doubts: Some(doubts), ..self }
+    pub fn with_doubts(mut self, doubts: mpsc::UnboundedSender<IpAddr>) -> Self {
+        self.surroundings.doubts = Some(doubts);
+        self
     }
 
     /// Probes `targets` from now on, and nothing else.
@@ -142,9 +146,6 @@ impl<P: Probe> Keepalives<P> {
     /// A target that is probed already goes on undisturbed: its health stays, and changed settings
     /// rule from its next probe on. A new one begins within 200 ms, as [`Health::Unchecked`]; one
     /// that is gone ends at once.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
     pub fn reconcile(&mut self, targets: &[Target]) {
         let mut before = std::mem::take(&mut self.workers);
         for target in targets {
@@ -155,8 +156,8 @@ impl<P: Probe> Keepalives<P> {
                     worker
                 }
                 None => {
-                    let told = (self.events.clone(), self.doubts.clone());
-                    Worker::start(target, self.probe.clone(), told)
+                    let probe = self.probe.clone();
+                    Worker::start(&self.tasks, target, probe, self.surroundings.clone())
                 }
             };
             self.workers.insert(key, worker);

@@ -1,22 +1,21 @@
 //! One TCP keepalive: connect to the backend, and close as an orderly peer does.
 
 use std::borrow::Cow;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, Read as _};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::judge::Failure;
 use crate::config::{Close, Keepalive};
 
 /// How long a closed connection waits for the node's own FIN.
-const FAREWELL_TIME: Duration = Duration::from_secs(1);
-/// How much a node may say meanwhile.
-const FAREWELL_BYTES: usize = 64 * 1024;
+const FAREWELL_TIME: Duration = Duration::from_millis(500);
+/// How much a node may have said meanwhile.
+const FAREWELL_BYTES: u64 = 64 * 1024;
 
 /// Connects to `address`; the time that it took, or why there was no connection in time.
 pub async fn probe(address: SocketAddr, settings: &Keepalive) -> Result<Duration, Failure> {
@@ -69,22 +68,15 @@ pub(super) fn close(stream: TcpStream, how: Close) {
     }
 }
 
-/// Sends FIN and reads until the node's: the kernel answers a close with RST where bytes are unread
-/// or arrive later.
-async fn part(mut stream: TcpStream) {
-    let farewell = async {
-        stream.shutdown().await?;
-        let (mut heard, mut buffer) = (0, [0; 1024]);
-        while heard < FAREWELL_BYTES {
-            match stream.read(&mut buffer).await? {
-                0 => break,
-                n => heard += n,
-            }
-        }
-        io::Result::Ok(())
-    };
+/// Sends FIN, and reads what the node has said until its own: the kernel answers a close with RST where
+/// bytes are unread or arrive later. Meanwhile nothing of the connection wakes the thread.
+async fn part(stream: TcpStream) {
     // The probe's outcome stands, whatever the node says after it: nothing is left to report.
-    let _ = timeout(FAREWELL_TIME, farewell).await;
+    let Ok(stream) = stream.into_std() else { return };
+    if stream.shutdown(Shutdown::Write).is_ok() {
+        sleep(FAREWELL_TIME).await;
+        let _ = io::copy(&mut stream.take(FAREWELL_BYTES), &mut io::sink());
+    }
 }
 
 fn failure(error: &io::Error) -> Failure {
@@ -108,7 +100,9 @@ fn failure(error: &io::Error) -> Failure {
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio::time::timeout;
 
     use super::*;
 

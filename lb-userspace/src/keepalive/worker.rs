@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use log::warn;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -19,6 +20,12 @@ const SPREAD: Duration = Duration::from_millis(150);
 /// A probe that begins later than this after its time shifts those that follow.
 const SLACK: Duration = Duration::from_millis(50);
 
+/// Probes of targets that are well begin together, at the last of these steps before their time: to wake
+/// up costs more than a probe.
+const STEP: Duration = Duration::from_millis(50);
+/// Where an interval is shorter, that would be too early.
+const WITH_STEPS: Duration = Duration::from_secs(1);
+
 /// How often a target is checked at most because live traffic asks for it.
 const BETWEEN_URGED: Duration = Duration::from_millis(25);
 
@@ -29,6 +36,25 @@ pub enum Urge {
     Check,
     /// It took none for too long, by this reason: it is out.
     Out(String),
+}
+
+/// What all tasks have in common.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// From when steps are counted.
+    pub began: Instant,
+    /// Where changes of health go.
+    pub events: mpsc::Sender<Event>,
+    /// Where it goes that one who was well has failed once.
+    pub doubts: Option<mpsc::UnboundedSender<IpAddr>>,
+}
+
+impl Surroundings {
+    /// The last step before `due`.
+    fn step_before(&self, due: Instant) -> Instant {
+        let rest = (due - self.began).as_nanos() % STEP.as_nanos();
+        due - Duration::from_nanos(rest as u64)
+    }
 }
 
 /// The task of one target, as its owner sees it. To drop it ends the task at once.
@@ -42,11 +68,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Begins to probe `target`.
+    /// Begins to probe `target`, as one of `tasks`.
     pub fn start(
+        tasks: &Handle,
         target: &Target,
         probe: impl Probe,
-        (events, doubts): (mpsc::Sender<Event>, Option<mpsc::UnboundedSender<IpAddr>>),
+        surroundings: Surroundings,
     ) -> Self {
         let (settings, receiver) = watch::channel(target.keepalive.clone());
         let urged = Arc::<Notify>::default();
@@ -55,10 +82,9 @@ impl Worker {
             vip: target.vip,
             address: target.address,
             record: Arc::clone(&record),
-            events,
-            doubts,
+            surroundings,
         };
-        let task = tokio::spawn(course.run(probe, receiver, Arc::clone(&urged)));
+        let task = tasks.spawn(course.run(probe, receiver, Arc::clone(&urged)));
         Self { target: target.clone(), settings, urged, record, task }
     }
 
@@ -145,8 +171,7 @@ struct Course {
     vip: SocketAddr,
     address: SocketAddr,
     record: Arc<Mutex<Record>>,
-    events: mpsc::Sender<Event>,
-    doubts: Option<mpsc::UnboundedSender<IpAddr>>,
+    surroundings: Surroundings,
 }
 
 impl Course {
@@ -191,7 +216,8 @@ impl Course {
                     let outcome = probe.probe(self.address, judge.settings()).await;
                     let was_well = judge.is_well();
                     let seen = judge.observe(&outcome);
-                    if was_well && !judge.is_well() && let Some(doubts) = &self.doubts {
+                    if was_well && !judge.is_well() && let Some(doubts) = &self.surroundings.doubts
+                    {
                         // As with events.
                         let _ = doubts.send(self.address.ip());
                     }
@@ -200,7 +226,11 @@ impl Course {
                         next_in = next_in.mul_f64(1.0 - self.part() / 2.0);
                         shortened = true;
                     }
-                    due = (beat + next_in).max(Instant::now());
+                    due = beat + next_in;
+                    if judge.is_at_ease() && judge.settings().interval >= WITH_STEPS {
+                        due = self.surroundings.step_before(due);
+                    }
+                    due = due.max(Instant::now());
                     self.report(&judge, seen, Some(&outcome)).await;
                 }
                 () = urged.notified() => {}
@@ -245,7 +275,7 @@ impl Course {
         if let Some(change) = seen.change {
             let event = Event { vip: self.vip, address: self.address, change, reason: seen.reason };
             // Nobody listens any more when the balancer stops: then there is nobody to tell.
-            let _ = self.events.send(event).await;
+            let _ = self.surroundings.events.send(event).await;
         }
     }
 }

@@ -1,12 +1,18 @@
 //! What it costs the daemon to check a thousand backends once a second.
 
-use std::{net::Ipv4Addr, process::ExitCode, thread::sleep, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    process::{Command, ExitCode},
+    thread::sleep,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
     bench::{self, Findings, Goal},
     daemon::{BackendText, ConfigText, Daemon},
     lab::{Lab, LabPlan, PORT},
+    netns::Netns,
     peer::SipNode,
     wait::wait_until,
 };
@@ -51,6 +57,12 @@ fn check(kind: &str) -> Result<(f64, f64)> {
     let (prefix, all) = (format!("{a}.{b}.0.0/16"), Ipv4Addr::UNSPECIFIED);
     node.netns.ip(&format!("route add local {prefix} dev lo"))?;
     lab.balancer.ip(&format!("route add {prefix} via {}", node.address))?;
+    let switch = lab.switch();
+    for (host, interface) in
+        [(&lab.balancer, "back"), (switch, "balancer"), (switch, "node1"), (&node.netns, "eth0")]
+    {
+        work_apart(host, interface)?;
+    }
     let _sip = SipNode::start(&node.netns, all, PORT)?;
     let daemon = Daemon::start(&lab.balancer, &config(&lab, kind))?;
     wait_until("all backends to be up", Duration::from_secs(30), || {
@@ -65,6 +77,19 @@ fn check(kind: &str) -> Result<(f64, f64)> {
     let seconds = WATCHED.as_secs_f64();
     ensure!(daemon.show("summary")?["backends_available"] == BACKENDS, "some went down");
     Ok((worked.as_secs_f64() / seconds, checks / seconds))
+}
+
+/// Has a thread of the kernel take an interface's packets. Else whoever sends pays for all of their way, and
+/// the daemon for the switch and for the nodes.
+fn work_apart(host: &Netns, interface: &str) -> Result<()> {
+    host.output("ethtool", &["-K", interface, "gro", "on"])?;
+    let threads = format!("echo 1 >/sys/class/net/{interface}/threaded");
+    let status = Command::new("ip")
+        .args(["netns", "exec", host.name(), "sh", "-c", &threads])
+        .status()
+        .context("cannot run ip")?;
+    ensure!(status.success(), "{interface} of {} gets no thread of its own", host.name());
+    Ok(())
 }
 
 /// How many checks there have been.

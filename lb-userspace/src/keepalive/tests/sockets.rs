@@ -24,7 +24,7 @@ async fn told_apart(local: IpAddr) {
     let listener = TcpListener::bind((local, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, mut events) = mpsc::channel(16);
-    let mut keepalives = Keepalives::new(sender);
+    let mut keepalives = Keepalives::new(&Handle::current(), sender);
     keepalives.reconcile(&[Target { address, ..target(1, fast) }]);
     let next = async |events: &mut mpsc::Receiver<Event>| {
         let event = timeout(secs(10), events.recv()).await.expect("a change in time").unwrap();
