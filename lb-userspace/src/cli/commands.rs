@@ -75,7 +75,8 @@ fn balance(config: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Each keepalive and each admin client takes a descriptor, and the usual soft limit is 1,024.
+/// Each keepalive takes a descriptor, and a second one while its connection ends, and so does each admin
+/// client; the usual soft limit is 1,024.
 fn raise_open_files() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use log::{error, info, warn};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -109,13 +109,18 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let (events_in, events) = mpsc::channel(1024);
     let (doubts_in, doubts) = mpsc::unbounded_channel();
 
-    let probes = ProbeThread::start().context("cannot start the thread of keepalives")?;
+    let mut probes = ProbeThread::start().context("cannot start the thread of keepalives")?;
     let keepalives = Keepalives::new(probes.tasks(), events_in).with_doubts(doubts_in);
 
     let mut daemon = Daemon::prepare(config_path, config, keepalives).await?;
     let outcome = match daemon.start().await {
         Ok(()) => {
-            daemon.serve((server, figures), handle, requests, (events, doubts), signals).await
+            let served =
+                daemon.serve((server, figures), handle, requests, (events, doubts), signals);
+            tokio::select! {
+                outcome = served => outcome,
+                () = probes.ended() => Err(anyhow!("the thread of keepalives has ended")),
+            }
         }
         Err(error) => Err(error),
     };

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::judge::Failure;
 use crate::config::{Close, Keepalive};
 
-/// How long a closed connection waits for the node's own FIN.
+/// How long a closed connection waits for the node's own FIN; but no longer than half an interval, so that
+/// connections do not pile up.
 const FAREWELL_TIME: Duration = Duration::from_millis(500);
 /// How much a node may have said meanwhile.
 const FAREWELL_BYTES: u64 = 64 * 1024;
@@ -22,7 +23,7 @@ pub async fn probe(address: SocketAddr, settings: &Keepalive) -> Result<Duration
     let begun = Instant::now();
     let stream = connect(address, settings, begun + settings.timeout).await?;
     let latency = begun.elapsed();
-    close(stream, settings.close);
+    close(stream, settings);
     Ok(latency)
 }
 
@@ -60,9 +61,12 @@ fn socket(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpSocket, Fail
 }
 
 /// Closes a connection in the background.
-pub(super) fn close(stream: TcpStream, how: Close) {
-    match how {
-        Close::Fin => drop(tokio::spawn(part(stream))),
+pub(super) fn close(stream: TcpStream, settings: &Keepalive) {
+    match settings.close {
+        Close::Fin => {
+            let wait = FAREWELL_TIME.min(settings.interval / 2);
+            drop(tokio::spawn(part(stream, wait)));
+        }
         // Dropped then, it sends RST; where the kernel does not take the option, FIN.
         Close::Rst => drop(stream.set_zero_linger()),
     }
@@ -70,11 +74,12 @@ pub(super) fn close(stream: TcpStream, how: Close) {
 
 /// Sends FIN, and reads what the node has said until its own: the kernel answers a close with RST where
 /// bytes are unread or arrive later. Meanwhile nothing of the connection wakes the thread.
-async fn part(stream: TcpStream) {
+async fn part(stream: TcpStream, wait: Duration) {
     // The probe's outcome stands, whatever the node says after it: nothing is left to report.
     let Ok(stream) = stream.into_std() else { return };
     if stream.shutdown(Shutdown::Write).is_ok() {
-        sleep(FAREWELL_TIME).await;
+        sleep(wait).await;
+        // Its socket does not block: this takes what is there and waits for nothing.
         let _ = io::copy(&mut stream.take(FAREWELL_BYTES), &mut io::sink());
     }
 }

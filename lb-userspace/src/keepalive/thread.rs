@@ -1,5 +1,5 @@
-//! The thread of all probes, and of nothing else: whatever the daemon is busy with, it delays none of
-//! them, and none of them wakes another thread.
+//! The thread of all probes, and of nothing else: a probe that changes nothing wakes no other thread, and
+//! nothing that the daemon is busy with delays one.
 
 use std::{convert::Infallible, io, thread};
 
@@ -12,7 +12,7 @@ use tokio::{
 #[derive(Debug)]
 pub struct ProbeThread {
     tasks: Handle,
-    _end: oneshot::Sender<Infallible>,
+    end: oneshot::Sender<Infallible>,
 }
 
 impl ProbeThread {
@@ -26,12 +26,17 @@ impl ProbeThread {
             // It ends when the sender is dropped.
             let _ = runtime.block_on(ended);
         })?;
-        Ok(Self { tasks, _end: end })
+        Ok(Self { tasks, end })
     }
 
     /// Where tasks begin.
     pub fn tasks(&self) -> &Handle {
         &self.tasks
+    }
+
+    /// Waits until it ends by itself, which it does where one of its tasks' runtime fails.
+    pub async fn ended(&mut self) {
+        self.end.closed().await;
     }
 }
 

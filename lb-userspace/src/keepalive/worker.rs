@@ -20,8 +20,8 @@ const SPREAD: Duration = Duration::from_millis(150);
 /// A probe that begins later than this after its time shifts those that follow.
 const SLACK: Duration = Duration::from_millis(50);
 
-/// Probes of targets that are well begin together, at the last of these steps before their time: to wake
-/// up costs more than a probe.
+/// Probes of targets that are well begin together, at the last of these steps up to their time: to wake
+/// up costs about as much as a probe.
 const STEP: Duration = Duration::from_millis(50);
 /// Where an interval is shorter, that would be too early.
 const WITH_STEPS: Duration = Duration::from_secs(1);
@@ -50,8 +50,8 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// The last step before `due`.
-    fn step_before(&self, due: Instant) -> Instant {
+    /// The last step up to `due`.
+    fn step_up_to(&self, due: Instant) -> Instant {
         let rest = (due - self.began).as_nanos() % STEP.as_nanos();
         due - Duration::from_nanos(rest as u64)
     }
@@ -183,7 +183,7 @@ impl Course {
     ) {
         let mut judge = Judge::new(&settings.borrow_and_update());
         let mut due = Instant::now() + SPREAD.mul_f64(self.part());
-        // All that are well begin an interval at one time: once, it is shortened for each by its part.
+        // Those that are well may begin an interval at one time: then it is shortened for each by its part.
         let mut shortened = false;
         let mut begun = Instant::now();
         loop {
@@ -212,6 +212,8 @@ impl Course {
                     // By the schedule and not by the clock, so that delays do not add up; a beat
                     // that was missed is not made up for.
                     begun = Instant::now();
+                    // One that could not be kept has put it together with others.
+                    shortened &= begun <= due + SLACK;
                     let beat = due.max(begun - SLACK);
                     let outcome = probe.probe(self.address, judge.settings()).await;
                     let was_well = judge.is_well();
@@ -223,12 +225,12 @@ impl Course {
                     }
                     let mut next_in = seen.next_in;
                     if !shortened && judge.is_well() {
-                        next_in = next_in.mul_f64(1.0 - self.part() / 2.0);
+                        next_in = next_in.mul_f64(f64::midpoint(1.0, self.part()));
                         shortened = true;
                     }
                     due = beat + next_in;
-                    if judge.is_at_ease() && judge.settings().interval >= WITH_STEPS {
-                        due = self.surroundings.step_before(due);
+                    if judge.is_well() && seen.next_in >= WITH_STEPS {
+                        due = self.surroundings.step_up_to(due);
                     }
                     due = due.max(Instant::now());
                     self.report(&judge, seen, Some(&outcome)).await;

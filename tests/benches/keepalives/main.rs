@@ -80,7 +80,7 @@ fn check(kind: &str) -> Result<(f64, f64)> {
 }
 
 /// Has a thread of the kernel take an interface's packets. Else whoever sends pays for all of their way, and
-/// the daemon for the switch and for the nodes.
+/// the daemon for the switch and for the nodes. A veth device has packets for such a thread only with GRO.
 fn work_apart(host: &Netns, interface: &str) -> Result<()> {
     host.output("ethtool", &["-K", interface, "gro", "on"])?;
     let threads = format!("echo 1 >/sys/class/net/{interface}/threaded");

@@ -127,11 +127,6 @@ impl Judge {
         self.health == Health::Up && self.failures == 0
     }
 
-    /// Whether it is well, and live traffic says nothing else.
-    pub fn is_at_ease(&self) -> bool {
-        self.is_well() && !self.pressed
-    }
-
     /// From the beginning of one probe to that of the next, as things stand.
     pub fn pace(&self) -> Duration {
         if self.pressed && self.failures > 0 && (self.health == Health::Up || self.out) {

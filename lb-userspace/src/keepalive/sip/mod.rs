@@ -28,7 +28,7 @@ pub async fn probe(address: SocketAddr, settings: &Keepalive) -> Result<Duration
     let late = || Failure::Backend("sip options not answered in time".into());
     let status = timeout_at(deadline, ask(&mut connection, address)).await.map_err(|_| late());
     let latency = begun.elapsed();
-    tcp::close(connection, settings.close);
+    tcp::close(connection, settings);
     let status = status??;
     if settings.down_statuses.contains(&status) {
         return Err(Failure::Backend(format!("sip options answered by {status}").into()));
