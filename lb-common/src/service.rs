@@ -145,6 +145,12 @@ impl Backend {
         }
     }
 
+    /// Whether it is what listens there for that VIP.
+    pub fn is_for(&self, listener: Endpoint, vip: Endpoint) -> bool {
+        (self.address, self.port) == (listener.address, listener.port.port())
+            && (self.vip, self.vip_port) == (vip.address, vip.port.port())
+    }
+
     /// The same, to which new connections leave from these pairs, at most
     /// [`MAX_SNAT_ADDRESSES`].
     #[must_use]

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod netns;
 pub mod packet;
 pub mod peer;
+pub mod pins;
 pub mod sipp;
 pub mod terminal;
 pub mod traces;

@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use super::help;
 use crate::{
     admin::MAX_DEADLINE,
-    config::{DEFAULT_ADMIN_SOCKET, MAX_WEIGHT, parse_duration},
+    config::{DEFAULT_ADMIN_SOCKET, DEFAULT_PIN_DIRECTORY, MAX_WEIGHT, parse_duration},
     control::BackendName,
 };
 pub(super) use events::Events;
@@ -52,12 +52,24 @@ pub(super) enum Command {
     /// Balance: attach to the interfaces, run keepalives, answer on the admin socket
     ///
     /// SIGHUP reads the file again; a file that is wrong changes nothing. SIGTERM and SIGINT stop
-    /// and leave nothing behind. What happens is logged on stderr, a line per event; RUST_LOG
+    /// and leave nothing behind; where the file says `persist = true`, connections go on by themselves
+    /// then, and the next `lb run` takes them over. What happens is logged on stderr, a line per event; RUST_LOG
     /// (error, warn, info, debug, trace) says how much.
     #[command(after_help = "\
 Example:
   lb run --config /etc/lb/lb.toml")]
-    Run(ConfigFile),
+    Run(Run),
+
+    /// Remove a persistent datapath, and all that was done for it
+    ///
+    /// For one that an lb with `persist = true` has left: its connections end, and addresses,
+    /// neighbour entries and switches of the kernel's are as they were before. A daemon that runs
+    /// with it is to be ended first.
+    #[command(after_help = "\
+Examples:
+  lb detach
+  lb detach --config /etc/lb/lb.toml")]
+    Detach(Detach),
 
     /// Say whether a config file is right, and what is wrong with it
     ///
@@ -195,6 +207,29 @@ pub(super) struct ConfigFile {
     /// The config file (TOML)
     #[arg(long, value_name = "FILE")]
     pub(super) config: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Run {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+
+    /// Replace a persistent datapath that cannot be taken over: its connections end
+    ///
+    /// Such as one of an lb whose tables are different. What operators have ordered stays in force.
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Detach {
+    /// Where it is pinned, as its config says
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIRECTORY, conflicts_with = "config")]
+    pub(super) pin_directory: PathBuf,
+
+    /// The config file (TOML) that says where
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -14,14 +14,14 @@ use serde::de::DeserializeOwned;
 use tokio::runtime;
 
 use super::{
-    args::{Args, Command, Events, Flow, Flows, Output, Show, Top},
+    args::{Args, Command, Detach, Events, Flow, Flows, Output, Show, Top},
     logging, man, tables, trace,
 };
 use crate::{
     admin::{Client, EventFilter},
     config::Config,
     control::Order,
-    daemon, top,
+    daemon, detach, top,
 };
 
 /// Threads of the daemon: it waits for timers and sockets, and needs no more on a larger machine.
@@ -39,7 +39,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Run(_) | Command::Check(_) if named => no_socket_here(),
         Command::Completions { shell } => completions(shell),
         Command::Man { directory } => man(directory.as_deref()),
-        Command::Run(file) => balance(&file.config),
+        Command::Run(run) => balance(&run.file.config, run.force),
+        Command::Detach(wanted) => detach(&wanted),
         Command::Check(file) => check(&file.config),
         Command::Show(what) => on_one_thread(show(&client, what)),
         Command::Drain { target, deadline } => {
@@ -63,7 +64,22 @@ fn no_socket_here() -> ! {
     Args::command().error(ErrorKind::ArgumentConflict, text).exit()
 }
 
-fn balance(config: &Path) -> anyhow::Result<ExitCode> {
+fn detach(wanted: &Detach) -> anyhow::Result<ExitCode> {
+    logging::start();
+    let directory = match &wanted.config {
+        None => wanted.pin_directory.clone(),
+        Some(file) => Config::load(file)?.persist.with_context(|| {
+            format!("{} says persist = false: nothing is pinned for it", file.display())
+        })?,
+    };
+    on_one_thread(async {
+        let done = detach::detach(&directory).await?;
+        print(format!("{done}\n").as_bytes())?;
+        Ok(())
+    })
+}
+
+fn balance(config: &Path, force: bool) -> anyhow::Result<ExitCode> {
     logging::start();
     raise_open_files();
     let runtime = runtime::Builder::new_multi_thread()
@@ -71,7 +87,7 @@ fn balance(config: &Path) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the daemon's threads")?;
-    runtime.block_on(daemon::run(config))?;
+    runtime.block_on(daemon::run(config, force))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -40,6 +40,8 @@ use report::Report;
 
 /// The admin socket where neither the config nor the command line names another.
 pub const DEFAULT_ADMIN_SOCKET: &str = "/run/lb/lb.sock";
+/// Where a datapath is pinned that outlives its process, if the config says nothing.
+pub const DEFAULT_PIN_DIRECTORY: &str = "/sys/fs/bpf/lb";
 /// Flows that the table holds where the config says nothing.
 pub const DEFAULT_FLOW_CAPACITY: u32 = 1 << 20;
 /// Ports that translated connections are given where the config says nothing.
@@ -75,6 +77,8 @@ pub struct Config {
     pub flow_capacity: u32,
     /// Ports that translated connections are given, none of them 0.
     pub snat_ports: RangeInclusive<u16>,
+    /// The absolute path in bpffs where the datapath is pinned, if it outlives the process.
+    pub persist: Option<PathBuf>,
     /// Absolute path of the admin socket, short enough for a `sockaddr_un` (unix(7)).
     pub admin_socket: PathBuf,
     /// Where Prometheus asks for figures; nowhere where it is absent.

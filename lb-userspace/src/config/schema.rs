@@ -14,13 +14,13 @@ use super::reader::{Located, Nested, Read, TableReader};
 use super::report::{Refused, Report};
 use super::syslog::{self, SyslogTarget};
 use super::values::{
-    choice, duration, integer, interface, listener, name, never, off, port, port_range,
+    choice, duration, integer, interface, listener, name, never, pin_directory, port, port_range,
     socket_path, switch,
 };
 use super::{
-    Affinity, Balance, Close, DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PORT,
-    DEFAULT_SNAT_PORTS, DEFAULT_WEIGHT, Keepalive, KeepaliveKind, MAX_WEIGHT, WhenUnavailable,
-    XdpMode,
+    Affinity, Balance, Close, DEFAULT_ADMIN_SOCKET, DEFAULT_FLOW_CAPACITY, DEFAULT_PIN_DIRECTORY,
+    DEFAULT_PORT, DEFAULT_SNAT_PORTS, DEFAULT_WEIGHT, Keepalive, KeepaliveKind, MAX_WEIGHT,
+    WhenUnavailable, XdpMode,
 };
 
 const FLOW_CAPACITY: RangeInclusive<u32> = 1024..=1 << 24;
@@ -36,6 +36,8 @@ pub(super) struct RawConfig {
     pub xdp_mode: Read<XdpMode>,
     pub flow_capacity: Read<u32>,
     pub snat_ports: Read<RangeInclusive<u16>>,
+    pub persist: Read<bool>,
+    pub pin_directory: Read<PathBuf>,
     pub admin_socket: Read<PathBuf>,
     pub metrics_listen: Result<Option<Located<SocketAddr>>, Refused>,
     pub syslog: Result<Option<Located<SyslogTarget>>, Refused>,
@@ -117,8 +119,9 @@ pub(super) fn read(document: &DeTable<'_>, report: &mut Report) -> RawConfig {
     let snat_ports = table.or_default("snat_ports", DEFAULT_SNAT_PORTS, port_range);
     let admin_socket =
         table.or_default("admin_socket", PathBuf::from(DEFAULT_ADMIN_SOCKET), socket_path);
-    table.check("persist", off("persist", "the datapath ends with the process"));
-    table.check("pin_directory", never("pin_directory", "nothing is pinned"));
+    let persist = table.or_default("persist", false, switch);
+    let pin_directory =
+        table.or_default("pin_directory", PathBuf::from(DEFAULT_PIN_DIRECTORY), pin_directory);
     let metrics_listen = table.optional("metrics_listen", listener);
     let syslog = table.optional("syslog", syslog::target);
     let syslog_facility = table.optional("syslog_facility", syslog::facility);
@@ -133,6 +136,8 @@ pub(super) fn read(document: &DeTable<'_>, report: &mut Report) -> RawConfig {
         xdp_mode,
         flow_capacity,
         snat_ports,
+        persist,
+        pin_directory,
         admin_socket,
         metrics_listen,
         syslog,

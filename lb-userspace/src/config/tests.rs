@@ -64,6 +64,7 @@ fn example() -> Config {
         xdp_mode: XdpMode::Auto,
         flow_capacity: 1_048_576,
         snat_ports: 1024..=65535,
+        persist: None,
         admin_socket: PathBuf::from("/run/lb/lb.sock"),
         metrics_listen: None,
         syslog: None,
@@ -119,6 +120,8 @@ interfaces = ["eth0", "vlan.100"]
 xdp_mode = "native"
 flow_capacity = 16_777_216
 snat_ports = "20000-29999"
+persist = true
+pin_directory = "/sys/fs/bpf/other"
 admin_socket = "/tmp/other.sock"
 metrics_listen = "[::1]:9460"
 syslog = "tcp://[::1]:601"
@@ -165,6 +168,7 @@ weight = 0
     assert_eq!(config.xdp_mode, XdpMode::Native);
     assert_eq!(config.flow_capacity, 1 << 24);
     assert_eq!(config.snat_ports, 20_000..=29_999);
+    assert_eq!(config.persist, Some(PathBuf::from("/sys/fs/bpf/other")));
     assert_eq!(config.admin_socket, PathBuf::from("/tmp/other.sock"));
     assert_eq!(config.metrics_listen, "[::1]:9460".parse().ok());
     let target = SyslogTarget::Tcp("[::1]:601".parse().expect("an address and a port"));

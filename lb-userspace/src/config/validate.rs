@@ -193,6 +193,10 @@ fn build(raw: RawConfig) -> Result<Config, Refused> {
         xdp_mode: raw.xdp_mode?.value,
         flow_capacity: raw.flow_capacity?.value,
         snat_ports: raw.snat_ports?.value,
+        persist: {
+            let directory = raw.pin_directory?.value;
+            raw.persist?.value.then_some(directory)
+        },
         admin_socket: raw.admin_socket?.value,
         metrics_listen: raw.metrics_listen?.map(|listen| listen.value),
         syslog: syslog::build(raw.syslog, raw.syslog_facility)?,

@@ -118,6 +118,21 @@ pub(super) fn socket_path(value: &DeValue<'_>) -> Result<PathBuf, String> {
     path_of_socket(string("an absolute path in quotes, such as \"/run/lb/lb.sock\"", value)?)
 }
 
+/// A directory in bpffs, which takes no names with dots (kernel, kernel/bpf/inode.c).
+pub(super) fn pin_directory(value: &DeValue<'_>) -> Result<PathBuf, String> {
+    let path = string("an absolute path in quotes, such as \"/sys/fs/bpf/lb\"", value)?;
+    let shown = quote(path);
+    if !path.starts_with('/') {
+        Err(format!("{shown} is not absolute: begin with /"))
+    } else if path.contains(['.', '\0']) {
+        Err(format!("{shown} has a dot or a zero byte, which no path in bpffs has: remove it"))
+    } else if path.ends_with('/') || path.contains("//") {
+        Err(format!("{shown} has an empty name: write each / once, and none at the end"))
+    } else {
+        Ok(PathBuf::from(path))
+    }
+}
+
 /// The path of a Unix socket.
 pub(super) fn path_of_socket(path: &str) -> Result<PathBuf, String> {
     let shown = quote(path);
@@ -198,17 +213,6 @@ pub(super) fn choice<T: Copy>(
 /// A switch.
 pub(super) fn switch(value: &DeValue<'_>) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| expected("true or false", value))
-}
-
-/// A switch that this version knows in its off position only.
-pub(super) fn off(key: &str, instead: &str) -> impl Fn(&DeValue<'_>) -> Result<(), String> {
-    move |value| match value {
-        DeValue::Boolean(false) => Ok(()),
-        DeValue::Boolean(true) => {
-            Err(not_available(&format!("{key} = true"), instead, "write false or remove it"))
-        }
-        other => Err(expected("false", other)),
-    }
 }
 
 /// A key that this version does not offer at all.

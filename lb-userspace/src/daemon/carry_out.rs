@@ -48,7 +48,7 @@ impl Daemon {
         self.follow_state();
     }
 
-    fn take_note(&mut self, effects: Effects) {
+    pub(super) fn take_note(&mut self, effects: Effects) {
         for transition in &effects.transitions {
             self.events.tell(Event::transition(transition));
             if transition.status == Status::Down {
@@ -60,6 +60,8 @@ impl Daemon {
 
     /// Makes maps, keepalives and neighbours what the state says.
     pub(super) fn follow_state(&mut self) {
+        // First: what it would take for done, a later process does again.
+        self.try_to_remember();
         let desired = self.state.desired();
         if let Err(error) = self.datapath.apply(&desired) {
             self.events.problem(format!("{error}; trying again"));

@@ -3,6 +3,7 @@
 
 mod carry_out;
 mod fullness;
+mod kept;
 mod lists;
 mod network;
 mod reload;
@@ -11,15 +12,16 @@ mod requests;
 mod samples;
 mod signals;
 mod snapshot;
+mod start;
 mod trace;
 
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use log::{error, info, warn};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -29,9 +31,9 @@ use tokio::{
 
 use crate::{
     admin,
-    config::{Config, XdpMode},
+    config::Config,
     control::{Handle, Request},
-    datapath::{self, Datapath, Mode, Resetter},
+    datapath::Datapath,
     events::{Event, Events, Kind, Severity},
     keepalive::{self, Keepalives, LiveTraffic, ProbeThread},
     metrics,
@@ -41,6 +43,7 @@ use crate::{
 };
 use carry_out::Swept;
 use fullness::Fullness;
+use kept::{Beginning, Kept};
 use removal::{Removal, Removals};
 use samples::Samples;
 use signals::{Signal, Signals};
@@ -56,6 +59,9 @@ const LOOK_AT_TRAFFIC: Duration = Duration::from_millis(25);
 const SWEEP_EVERY: u64 = 10;
 /// How often the VIPs' addresses are looked at, in ticks.
 const CHECK_VIPS_EVERY: u64 = 5;
+
+/// The tick by which no packet is at a program any more that was replaced at the start.
+const GIVE_UP_REPLACED_AT: u64 = 2;
 
 /// Everything that runs.
 struct Daemon {
@@ -86,6 +92,8 @@ struct Daemon {
     sweep: Option<JoinHandle<Swept>>,
     fullness: Fullness,
     trace: Option<Trace>,
+    /// Where the datapath is to outlive this process.
+    kept: Option<Kept>,
 }
 
 /// What has been done since the start, in numbers.
@@ -96,11 +104,12 @@ struct Done {
     reloads_refused: u64,
 }
 
-/// Runs the balancer that the file describes, until SIGTERM or SIGINT.
+/// Runs the balancer that the file describes, until SIGTERM or SIGINT. Where it is persistent, what it does to
+/// packets goes on then, until another run takes it over; `force`: also from one that it would misread.
 ///
 /// # Errors
-/// Where it cannot start; what was done until then is undone.
-pub async fn run(config_path: &Path) -> anyhow::Result<()> {
+/// Where it cannot start; what was done until then is undone, and what an earlier run has left goes on.
+pub async fn run(config_path: &Path, force: bool) -> anyhow::Result<()> {
     let config = Config::load(config_path)?;
     let signals = Signals::catch().context("cannot catch signals")?;
     let server = admin::Server::bind(&config.admin_socket)?;
@@ -112,9 +121,11 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
     let mut probes = ProbeThread::start().context("cannot start the thread of keepalives")?;
     let keepalives = Keepalives::new(probes.tasks(), events_in).with_doubts(doubts_in);
 
-    let mut daemon = Daemon::prepare(config_path, config, keepalives).await?;
+    let mut daemon = Daemon::prepare(config_path, config, keepalives, force).await?;
+    let mut goes_on = daemon.datapath.is_taken_over();
     let outcome = match daemon.start().await {
         Ok(()) => {
+            goes_on = daemon.kept.is_some();
             let served =
                 daemon.serve((server, figures), handle, requests, (events, doubts), signals);
             tokio::select! {
@@ -124,84 +135,11 @@ pub async fn run(config_path: &Path) -> anyhow::Result<()> {
         }
         Err(error) => Err(error),
     };
-    daemon.stop().await;
+    daemon.stop(goes_on).await;
     outcome
 }
 
 impl Daemon {
-    /// Loads the program. Nothing that outlives this process is touched.
-    async fn prepare(
-        config_path: &Path,
-        config: Config,
-        keepalives: Keepalives,
-    ) -> anyhow::Result<Self> {
-        let mut state = State::default();
-        state.reload(&config, Instant::now())?;
-        let mut events = Events::new(SystemTime::now);
-        events.send_to(config.syslog.as_ref());
-        let netlink = net::connect()?;
-        let rules = network::port_rules(&netlink, &config).await?;
-        let mut datapath = Datapath::load(config.flow_capacity, rules)?;
-        datapath.apply(&state.desired())?;
-        datapath::give_back_memory();
-        Ok(Self {
-            config_path: config_path.to_owned(),
-            started: Instant::now(),
-            state,
-            datapath,
-            vips: VipAddresses::new(netlink.clone(), &config.interfaces),
-            forwarding: Forwarding::default(),
-            vlan_offload: VlanOffload::default(),
-            // The kernel lists for one asker at a time on each socket: this one has its own.
-            neighbours: Neighbours::start(net::connect()?, &config.interfaces),
-            changes: Changes::listen().await?,
-            keepalives,
-            traffic: LiveTraffic::default(),
-            netlink,
-            config,
-            modes: Vec::new(),
-            behind: false,
-            doomed: Removal::default(),
-            removals: Removals::new(Resetter::open()?),
-            ticks: 0,
-            samples: Samples::new(Instant::now()),
-            done: Done::default(),
-            events,
-            sweep: None,
-            fullness: Fullness::default(),
-            trace: None,
-        })
-    }
-
-    /// The VIPs come last: from then on clients find us, and everything has to be in place.
-    async fn start(&mut self) -> anyhow::Result<()> {
-        let devices = self.devices().await?;
-        self.follow_links(&devices).await?;
-        let handoffs = self.datapath.take_handoffs()?;
-        tokio::spawn(async move {
-            if let Err(error) = handoffs.run().await {
-                error!("packets for the kernel to send are no longer taken: {error}");
-            }
-        });
-        let wanted = match self.config.xdp_mode {
-            XdpMode::Auto => Mode::Auto,
-            XdpMode::Native => Mode::Native,
-            XdpMode::Generic => Mode::Generic,
-        };
-        self.datapath.attach(&devices, &self.config.interfaces, wanted)?;
-        self.modes = self.read_modes().await?;
-        for row in &self.modes {
-            if !matches!(row.xdp_mode.as_str(), "native" | "generic") {
-                bail!("interface {} says \"{}\" of its XDP program", row.name, row.xdp_mode);
-            }
-            info!("{}: XDP is on, {}", row.name, row.xdp_mode);
-        }
-        self.state.begin(Instant::now());
-        self.follow_state();
-        self.place_vips().await?;
-        Ok(())
-    }
-
     async fn serve(
         &mut self,
         (server, figures): (admin::Server, Option<metrics::Server>),
@@ -234,6 +172,9 @@ impl Daemon {
             self.config.admin_socket.display()
         );
         self.events.tell(Event::new(Kind::Start, Severity::Info, balancing));
+        if let Some(taken_over) = self.taken_over() {
+            self.events.tell(Event::new(Kind::Start, Severity::Info, taken_over));
+        }
         let mut tick = interval(TICK);
         let mut look = interval(LOOK_AT_TRAFFIC);
         for beat in [&mut tick, &mut look] {
@@ -276,12 +217,16 @@ impl Daemon {
     }
 
     /// In an order in which no packet meets a half of us: first nobody finds us, then the
-    /// program goes.
-    async fn stop(mut self) {
-        if let Err(error) = self.vips.remove_all().await {
-            warn!("{error}");
+    /// program goes; unless it `goes_on` without us.
+    async fn stop(mut self, goes_on: bool) {
+        if goes_on {
+            self.try_to_remember();
+        } else {
+            if let Err(error) = self.vips.remove_all().await {
+                warn!("{error}");
+            }
+            self.neighbours.remove_all().await;
         }
-        self.neighbours.remove_all().await;
         let told = async {
             while let Some(done) = self.removals.next().await {
                 done.tell(&mut self.events);
@@ -294,16 +239,26 @@ impl Daemon {
             // It holds the flow table.
             let _ = sweep.await;
         }
-        drop(self.datapath);
-        self.forwarding.restore();
-        self.vlan_offload.restore();
-        let stopped = "stopped; nothing is left behind";
+        let stopped = if goes_on {
+            "stopped; the datapath goes on by itself: `lb run` takes it over, `lb detach` removes it"
+        } else {
+            if let Some(kept) = self.kept {
+                kept.remove();
+            }
+            drop(self.datapath);
+            self.forwarding.restore();
+            self.vlan_offload.restore();
+            "stopped; nothing is left behind"
+        };
         self.events.tell(Event::new(Kind::Stop, Severity::Info, stopped));
         self.events.close().await;
     }
 
     async fn tick(&mut self) {
         self.ticks += 1;
+        if self.ticks == GIVE_UP_REPLACED_AT {
+            self.give_up_replaced();
+        }
         self.follow_routes();
         if std::mem::take(&mut self.behind) {
             self.follow_state();

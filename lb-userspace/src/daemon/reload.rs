@@ -101,6 +101,8 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     [
         ("interfaces", old.interfaces != new.interfaces),
         ("xdp_mode", old.xdp_mode != new.xdp_mode),
+        ("persist", old.persist.is_some() != new.persist.is_some()),
+        ("pin_directory", old.persist != new.persist),
         ("flow_capacity", old.flow_capacity != new.flow_capacity),
         ("snat_ports", old.snat_ports != new.snat_ports),
         ("admin_socket", old.admin_socket != new.admin_socket),

@@ -26,6 +26,15 @@ impl Addresses {
         Ok(Self { map: take(ebpf, ADDRESSES)?, written: BTreeMap::new() })
     }
 
+    /// Makes what is written the beginning.
+    pub(super) fn take_over(&mut self) -> Result<(), DatapathError> {
+        for entry in self.map.iter() {
+            let (address, role) = entry.map_err(DatapathError::map(ADDRESSES, "list"))?;
+            self.written.insert(address, role);
+        }
+        Ok(())
+    }
+
     pub(super) fn apply(&mut self, desired: &Desired, pairs: &Pairs) -> Result<(), DatapathError> {
         let wanted = roles(desired, pairs);
         for (address, role) in &wanted {

@@ -91,6 +91,30 @@ impl ConfigMaps {
         })
     }
 
+    /// Makes what is written the beginning. Hash tables are written anew: they come out the same, and the
+    /// parts of the backends are known then.
+    pub(super) fn take_over(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+        for entry in self.services.iter() {
+            let (vip, service) = entry.map_err(DatapathError::map(SERVICES, "list"))?;
+            let vip = SocketAddr::new(vip.address.into(), vip.port.port().get());
+            self.written.services.insert(vip, service);
+        }
+        for backend in &desired.backends {
+            let is = self.backends.get(&backend.slot, 0);
+            let is = is.map_err(DatapathError::map(BACKENDS, "read"))?;
+            // Else the slot was given to it and not written: it says who had it before.
+            if is.is_for(endpoint(backend.address), endpoint(backend.vip)) {
+                self.written.backends.insert(backend.slot, is);
+            }
+        }
+        for entry in self.one_buffer.keys() {
+            let index = entry.map_err(DatapathError::map(ONE_BUFFER, "list"))?;
+            self.written.one_buffer.insert(index);
+        }
+        self.pairs.take_over()?;
+        self.addresses.take_over()
+    }
+
     pub(super) fn add_interface(&mut self, index: u32) -> Result<(), DatapathError> {
         self.interfaces
             .insert(index, index, None, 0)

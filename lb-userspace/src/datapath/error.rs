@@ -60,6 +60,9 @@ pub enum DatapathError {
         crate::translations::MAX_TRANSLATIONS
     )]
     TooManyPairs,
+    /// What outlives the process cannot be kept, or not be taken over.
+    #[error(transparent)]
+    Pins(#[from] super::pins::PinsError),
     /// Packets cannot be looked at.
     #[error("cannot look at packets: cannot {operation}: {source}")]
     Trace {

@@ -6,15 +6,14 @@ mod table;
 mod tiers;
 
 use std::{
-    collections::HashMap,
     net::IpAddr,
     os::fd::AsFd as _,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use aya::{
     Ebpf,
-    maps::{Array, ArrayOfMaps, IterableMap as _, Map, MapData},
+    maps::{Array, ArrayOfMaps, IterableMap as _, Map, MapData, MapError},
 };
 use lb_common::{
     Address as _, Backend, BackendCounters, Flow, FlowKey, Ip, Ip4, MAX_BACKENDS, NARROW_MAP,
@@ -27,11 +26,13 @@ use table::{Kind, Seen, Table};
 use tiers::Tiers;
 
 use super::{
-    batch,
+    Geometry, batch,
     error::DatapathError,
     leases::{Held, Leases},
     loads::Loads,
-    pressure, take,
+    pressure,
+    removed::Removed,
+    take,
     usage::{TableUse, Usage},
 };
 
@@ -62,8 +63,7 @@ struct Shared {
 /// What the program does not know of what is removed here.
 struct Notes {
     loads: Loads,
-    /// Proven flows that were removed, by slot: the program does not count those.
-    removed: Mutex<HashMap<u32, u64>>,
+    removed: Removed,
     leases: Leases,
     /// What the last sweep found.
     usage: Mutex<Usage>,
@@ -79,12 +79,12 @@ impl WideSlot {
 }
 
 impl FlowTable {
-    /// The tables in the object, whose configuration maps are all there still; `seed` is what the
-    /// program's hashes begin with.
+    /// The tables in the object, whose configuration maps are all there still.
     pub(super) fn new(
         ebpf: &mut Ebpf,
-        (capacity, seed): (u32, u64),
+        Geometry { flow_capacity: capacity, seed }: Geometry,
         leases: Leases,
+        removed: Removed,
     ) -> Result<Self, DatapathError> {
         let narrow = another_handle(ebpf, NARROW_MAP)?;
         Ok(Self(Arc::new(Shared {
@@ -94,12 +94,7 @@ impl FlowTable {
             capacity,
             seed,
             tiers: Tiers::new(ebpf, capacity)?,
-            notes: Notes {
-                loads: Loads::new(ebpf)?,
-                removed: Mutex::default(),
-                leases,
-                usage: Mutex::default(),
-            },
+            notes: Notes { loads: Loads::new(ebpf)?, removed, leases, usage: Mutex::default() },
         })))
     }
 
@@ -117,6 +112,24 @@ impl FlowTable {
         let map = MapData::from_id(id).map_err(DatapathError::map(WIDE_MAP, "open"))?;
         self.0.wide.get_or_init(|| Table::new(WIDE_MAP, Kind::Wide, map, buckets));
         Ok(())
+    }
+
+    /// Finds the tables that an earlier process has made, and has the program look for flows wherever they may
+    /// be: it does not know where the one before it has put them.
+    pub(super) fn take_over(&self, slot: &mut WideSlot) -> Result<(), DatapathError> {
+        self.0.tiers.look_everywhere()?;
+        let buckets = buckets(self.0.capacity);
+        match slot.0.get(&0, 0) {
+            Ok(map) => {
+                let id = map.map().info().map_err(DatapathError::map(WIDE_MAP, "describe"))?.id();
+                let map = MapData::from_id(id).map_err(DatapathError::map(WIDE_MAP, "open"))?;
+                self.0.wide.get_or_init(|| Table::new(WIDE_MAP, Kind::Wide, map, buckets));
+                Ok(())
+            }
+            // It has not been needed so far.
+            Err(MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(DatapathError::map(WIDE_MAP, "read")(error)),
+        }
     }
 
     /// Every flow. One that comes or goes meanwhile may be left out.
@@ -166,7 +179,7 @@ impl FlowTable {
 
     /// How many proven flows a slot has, whose counters are given.
     pub fn active(&self, slot: u32, counters: &BackendCounters) -> u64 {
-        let removed = self.0.notes.removed().get(&slot).copied().unwrap_or(0);
+        let removed = self.0.notes.removed.of(slot);
         // The CPUs' counters are not read at one instant.
         counters.flows_proven.saturating_sub(counters.flows_ended).saturating_sub(removed)
     }
@@ -184,7 +197,7 @@ impl FlowTable {
 
     /// Before a slot is given to another backend.
     pub fn forget_removed(&self, slot: u32) {
-        self.0.notes.removed().remove(&slot);
+        self.0.notes.removed.forget(slot);
     }
 
     /// Where a flow's packets seem to come from for its backend, if not from its client.
@@ -290,12 +303,8 @@ impl FlowTable {
 }
 
 impl Notes {
-    fn removed(&self) -> MutexGuard<'_, HashMap<u32, u64>> {
-        self.removed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn count_removed(&self, flow: &Flow) {
-        *self.removed().entry(flow.backend).or_default() += 1;
+        self.removed.count(flow.backend);
     }
 
     /// A flow is no longer in the table: its backend has one less, and its port may be another's.

@@ -69,6 +69,11 @@ impl Words {
         }
     }
 
+    /// Whether a port is kept from being given out.
+    pub(super) fn is_reserved(&self, port: u16) -> bool {
+        self.lease(port).state() == LeaseState::Reserved
+    }
+
     /// Lets a port be given out again.
     pub(super) fn unreserve(&self, port: u16) {
         self.free(port, Lease::RESERVED);

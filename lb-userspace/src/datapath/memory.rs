@@ -7,7 +7,7 @@ use nix::{
     unistd::{SysconfVar, sysconf},
 };
 
-use super::{OBJECT, trace};
+use super::{load::OBJECT, trace};
 
 /// Gives back what the loading of programs took: the objects and the verifier's log take several times
 /// as much as all that stays, and neither the kernel nor the C library takes it back by itself.

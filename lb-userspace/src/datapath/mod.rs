@@ -3,6 +3,7 @@
 mod addresses;
 mod attach;
 mod batch;
+pub mod bytes;
 mod clock;
 mod config_maps;
 mod counters;
@@ -13,12 +14,15 @@ mod fragments;
 mod handoff;
 mod leases;
 mod live;
+mod load;
 mod loads;
 mod members;
 mod memory;
 mod pairs;
+mod pins;
 mod pressure;
 mod raw_socket;
+mod removed;
 mod reset;
 mod shared_words;
 mod syscall;
@@ -28,7 +32,6 @@ mod vlans;
 
 use std::{
     collections::BTreeSet,
-    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -36,11 +39,11 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{Array, Map, MapData, ProgramArray},
     programs::{Program, ProgramFd, Xdp},
 };
-use lb_common::{BUCKETS, ENTRY, NARROW_MAP, NEWS_MAP, SEED, Step, hop::News, signs::Signs, table};
+use lb_common::{ENTRY, NEWS_MAP, Step, hop::News, signs::Signs};
 
 pub use attach::{Attachment, Mode};
 pub use clock::{monotonic, now_ticks};
@@ -48,8 +51,10 @@ pub use counters::{Counts, ServiceOutcome};
 pub use error::DatapathError;
 pub use flows::FlowTable;
 pub use handoff::Handoffs;
+pub use load::Geometry;
 pub use memory::give_back_memory;
 pub use pairs::PortRules;
+pub use pins::{Pins, PinsError};
 pub use reset::{Resetter, resets};
 pub use trace::{LeftOut, Preparation, Record, Tracer};
 pub use usage::{PortUse, TableUse, Usage};
@@ -58,12 +63,8 @@ use crate::{desired::Desired, net::Vlan};
 use config_maps::ConfigMaps;
 use counters::Counters;
 use flows::WideSlot;
-use leases::Leases;
 use live::LiveSigns;
 use vlans::Vlans;
-
-/// The object that the build script made, aligned for the ELF reader.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
 
 /// The programs that others call, by number.
 const STEPS: &str = "STEPS";
@@ -84,55 +85,34 @@ pub struct Datapath {
     /// What it says.
     news: News,
     handoffs_failed: Arc<AtomicU64>,
-    /// For how many flows the tables are, and their seed.
-    globals: (u32, u64),
+    geometry: Geometry,
+    /// Where it is kept, if it is to outlive this process, and the name of its array of programs there.
+    pins: Option<(Pins, String)>,
+    /// Another process has run it before.
+    taken_over: bool,
 }
 
 impl Datapath {
-    /// Creates the maps, with room for `flow_capacity` proven flows of each family, and loads the
-    /// programs. Translated connections are given ports by `rules`.
-    pub fn load(flow_capacity: u32, rules: PortRules) -> Result<Self, DatapathError> {
-        // Of the operating system's randomness.
-        let seed = RandomState::new().hash_one(flow_capacity);
-        let mut ebpf = EbpfLoader::new()
-            // Nothing in the object is about the kernel's own types, whose description is large.
-            .btf(None)
-            .map_max_entries(NARROW_MAP, table::buckets(flow_capacity))
-            .override_global(BUCKETS, &table::Buckets::of_table(flow_capacity), true)
-            .override_global(SEED, &seed, true)
-            .load(OBJECT)
-            .map_err(|error| DatapathError::Load(Box::new(error)))?;
-        program_of(&mut ebpf, ENTRY)?.load().map_err(DatapathError::verify(ENTRY))?;
-        let mut steps: ProgramArray<MapData> = take(&mut ebpf, STEPS)?;
-        for &step in Step::ALL {
-            let program = program_of(&mut ebpf, step.as_str())?;
-            program.load().map_err(DatapathError::verify(step.as_str()))?;
-            let program = program.fd().map_err(DatapathError::verify(step.as_str()))?;
-            steps.set(step as u32, program, 0).map_err(DatapathError::map(STEPS, "write"))?;
-        }
-        let leases = Leases::default();
-        let flows = FlowTable::new(&mut ebpf, (flow_capacity, seed), leases.clone())?;
-        let wide = WideSlot::new(&mut ebpf)?;
-        let live = LiveSigns::new(&mut ebpf)?;
-        let news_map = take(&mut ebpf, NEWS_MAP)?;
-        let config = ConfigMaps::new(&mut ebpf, rules, leases)?;
-        let vlans = Vlans::new(&mut ebpf)?;
-        let counters = Counters::new(&mut ebpf)?;
-        Ok(Self {
-            ebpf,
-            attachments: Vec::new(),
-            _steps: steps,
-            config,
-            vlans,
-            counters,
-            flows,
-            wide,
-            live,
-            news_map,
-            news: News::default(),
-            handoffs_failed: Arc::default(),
-            globals: (flow_capacity, seed),
-        })
+    /// What its tables of flows are like.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Whether another process has run it before.
+    pub fn is_taken_over(&self) -> bool {
+        self.taken_over
+    }
+
+    /// Makes what the maps say the beginning for [`Datapath::apply`], and of what the earlier process has not
+    /// written there a careful guess. `desired` is what it knew, as far as that is known: entries of other
+    /// slots mean nothing.
+    ///
+    /// # Errors
+    /// Where the maps cannot be read or written.
+    pub fn take_over(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+        self.flows.take_over(&mut self.wide)?;
+        self.config.take_over(desired)?;
+        self.vlans.take_over()
     }
 
     /// Attaches the program, natively to the `devices` where `mode` wants that and all drivers can,
@@ -144,12 +124,30 @@ impl Datapath {
         interfaces: &[String],
         mode: Mode,
     ) -> Result<(), DatapathError> {
+        if self.taken_over {
+            // The program before this one has next hops of its own, by which flows go that it still sees:
+            // none is believed in a tick that has not begun.
+            self.tell(self.news.changed_at(now_ticks().wrapping_add(1)))?;
+        }
         let program = program_of(&mut self.ebpf, ENTRY)?;
-        self.attachments = attach::attach(program, devices, interfaces, mode)?;
+        let pins = self.pins.as_ref().map(|(pins, _)| pins);
+        self.attachments = attach::attach(program, (devices, interfaces), mode, pins)?;
         for attachment in &self.attachments {
             self.config.add_interface(attachment.index)?;
         }
-        Ok(())
+        if self.taken_over { self.routes_changed() } else { Ok(()) }
+    }
+
+    /// Gives up what was kept for the program that this one has replaced. Not before packets that it was at are
+    /// through: some moments after [`Datapath::attach`].
+    ///
+    /// # Errors
+    /// Where bpffs refuses; what is left there does no harm.
+    pub fn give_up_replaced(&self) -> Result<(), DatapathError> {
+        match &self.pins {
+            Some((pins, steps)) => Ok(pins.give_up_other_steps(steps)?),
+            None => Ok(()),
+        }
     }
 
     /// Where the program is attached.

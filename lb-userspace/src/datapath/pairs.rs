@@ -127,6 +127,33 @@ impl Pairs {
         outcome
     }
 
+    /// Makes what is written the beginning.
+    pub(super) fn take_over(&mut self) -> Result<(), DatapathError> {
+        let written: Vec<(PairKey, u32)> = self
+            .numbers
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(DatapathError::map(PAIRS, "list"))?;
+        for (key, number) in written {
+            let ports = self.ports.get(&number, 0).map_err(DatapathError::map(LEASES, "read"))?;
+            let words = Arc::new(words_of(&ports, key.address)?);
+            let address = IpAddr::from(key.address);
+            // What is not given out though the rules allow it was kept for services.
+            let mut services = BTreeSet::new();
+            for port in 0..=u16::MAX {
+                if !self.rules.allow(address, port) {
+                    words.reserve(port);
+                } else if words.is_reserved(port) {
+                    services.insert(port);
+                }
+            }
+            let number = number as u16;
+            self.leases.insert(number, key, Arc::clone(&words));
+            self.known.insert(key, Known { number, words, services, wanted: true });
+        }
+        Ok(())
+    }
+
     /// Removes pairs that are not desired, and whose ports nobody has.
     pub(super) fn remove_idle(&mut self) -> Result<(), DatapathError> {
         let idle = |known: &Known| !known.wanted && !known.words.in_use();
@@ -192,14 +219,9 @@ impl Pairs {
             .find(|number| !used.contains(number))
             .ok_or(DatapathError::TooManyPairs)?;
         let address = IpAddr::from(key.address);
-        let len = if address.is_ipv4() { PAIR_WORDS_4 } else { PAIR_WORDS_6 };
-        let ports =
-            Ports::create(len, FLAGS).map_err(DatapathError::map(LEASES, "create ports for"))?;
-        let words = Words::map(ports.map().fd(), len).map_err(|source| DatapathError::Io {
-            map: LEASES,
-            operation: "share the memory of",
-            source,
-        })?;
+        let ports = Ports::create(len_for(key.address), FLAGS)
+            .map_err(DatapathError::map(LEASES, "create ports for"))?;
+        let words = words_of(&ports, key.address)?;
         for port in 0..=u16::MAX {
             if !self.rules.allow(address, port) {
                 words.reserve(port);
@@ -233,6 +255,20 @@ impl Known {
         }
         self.services = services;
     }
+}
+
+/// Words of the map of a pair with this address.
+fn len_for(address: Ip) -> u32 {
+    if IpAddr::from(address).is_ipv4() { PAIR_WORDS_4 } else { PAIR_WORDS_6 }
+}
+
+fn words_of(ports: &Ports, address: Ip) -> Result<Words, DatapathError> {
+    let operation = "share the memory of";
+    Words::map(ports.map().fd(), len_for(address)).map_err(|source| DatapathError::Io {
+        map: LEASES,
+        operation,
+        source,
+    })
 }
 
 fn inbound(service: &DesiredService, backend: &DesiredBackend) -> impl Iterator<Item = PairKey> {

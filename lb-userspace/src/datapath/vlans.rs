@@ -29,6 +29,17 @@ impl Vlans {
         })
     }
 
+    /// Makes what is written the beginning.
+    pub(super) fn take_over(&mut self) -> Result<(), DatapathError> {
+        for entry in self.ingresses.iter() {
+            let (key, interface) = entry.map_err(DatapathError::map(VLANS, "list"))?;
+            let egress = self.egresses.get(&interface, 0);
+            let egress = egress.map_err(DatapathError::map(EGRESSES, "read"))?;
+            self.written.insert(key, (interface, egress));
+        }
+        Ok(())
+    }
+
     pub(super) fn apply(&mut self, vlans: &[Vlan]) -> Result<(), DatapathError> {
         let wanted: BTreeMap<_, _> = vlans.iter().flat_map(entries).collect();
         let gone: Vec<_> = self

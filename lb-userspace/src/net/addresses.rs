@@ -12,7 +12,7 @@
 //! matching prefix (RFC 6724, section 5, rule 8) would else have this machine's own connections,
 //! keepalives first of all, leave from the VIP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use log::{info, warn};
@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use super::announce::announce;
 use super::interfaces::{Interface, interfaces, ours};
-use super::subnet::{Address, addresses, choose};
+use super::subnet::{self, Address, addresses, choose};
 use super::sysctl::Switch;
 use super::{MARK, NetError};
 
@@ -81,6 +81,20 @@ impl VipAddresses {
             self.ours.keys().copied().filter(|vip| !vips.contains(vip)).collect();
         for vip in gone {
             self.remove(vip).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes those of `addresses` for ours that an earlier run has put on an interface.
+    ///
+    /// # Errors
+    /// Where the kernel does not say what there is.
+    pub async fn recall(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), NetError> {
+        let all = interfaces(&self.handle).await?;
+        for present in subnet::addresses(&self.handle).await? {
+            if addresses.contains(&present.local) {
+                self.recognise(&present, &all);
+            }
         }
         Ok(())
     }

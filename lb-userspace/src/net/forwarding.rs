@@ -62,6 +62,16 @@ impl Forwarding {
         Ok(())
     }
 
+    /// What was switched, with the value before, in the order of the changes.
+    pub fn changed(&self) -> &[(Switch, String)] {
+        &self.changed
+    }
+
+    /// What an earlier process has switched counts as switched here.
+    pub fn recall(changed: Vec<(Switch, String)>) -> Self {
+        Self { changed, ..Self::default() }
+    }
+
     /// Switches back what was switched. A switch that refuses is logged, and the rest goes on.
     pub fn restore(&mut self) {
         // Backwards: advertisements are not ignored for a moment.

@@ -114,6 +114,23 @@ impl Drop for Neighbours {
     }
 }
 
+/// Removes the entries that an earlier run has put there, on these interfaces and the VLANs on them.
+///
+/// # Errors
+/// The first one; the others are removed all the same.
+pub async fn remove_neighbours(handle: &Handle, interfaces: &[String]) -> Result<(), NetError> {
+    let links = super::interfaces::interfaces(handle).await?;
+    let ours = links.iter().filter(|link| is_ours(link, &links, interfaces));
+    let ours: BTreeSet<u32> = ours.map(|link| link.index).collect();
+    let mut outcome = Ok(());
+    for (hop, entry) in table::entries(handle).await? {
+        if entry.marked && ours.contains(&hop.index) {
+            outcome = outcome.and(table::remove(handle, hop).await);
+        }
+    }
+    outcome
+}
+
 struct Keeper {
     handle: Handle,
     interfaces: Vec<String>,

@@ -1,29 +1,36 @@
 //! Switches of an interface below `/proc/sys/net/{ipv4,ipv6}/conf`, which shows the network
 //! namespace of the thread that reads it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::NetError;
 
 /// A switch of an interface, whose value is a number.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switch {
-    family: &'static str,
+    family: Cow<'static, str>,
     interface: String,
-    key: &'static str,
+    key: Cow<'static, str>,
 }
 
 impl Switch {
     /// `net.ipv4.conf.INTERFACE.KEY`.
     pub fn ipv4(interface: &str, key: &'static str) -> Self {
-        Self { family: "ipv4", interface: interface.to_string(), key }
+        Self::new("ipv4", interface, key)
     }
 
     /// `net.ipv6.conf.INTERFACE.KEY`.
     pub fn ipv6(interface: &str, key: &'static str) -> Self {
-        Self { family: "ipv6", interface: interface.to_string(), key }
+        Self::new("ipv6", interface, key)
+    }
+
+    fn new(family: &'static str, interface: &str, key: &'static str) -> Self {
+        Self { family: family.into(), interface: interface.to_owned(), key: key.into() }
     }
 
     /// Its value, as the kernel prints it.
@@ -43,7 +50,7 @@ impl Switch {
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
             return Err(NetError::NoInterface(name.clone()));
         }
-        Ok(directory(self.family).join(name).join(self.key))
+        Ok(directory(&self.family).join(name).join(&*self.key))
     }
 
     fn failed(&self, verb: &str, error: io::Error) -> NetError {

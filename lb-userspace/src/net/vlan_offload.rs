@@ -1,6 +1,7 @@
 //! VLAN receive offload: a driver that takes the tags off hands XDP a frame without, and tells the
 //! kernel beside it. The program would take a frame of a VLAN for one of none.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 
@@ -17,7 +18,7 @@ const HIDING: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
 #[derive(Debug, Default)]
 pub struct VlanOffload {
     /// Interface and feature that was on.
-    switched: Vec<(String, &'static str)>,
+    switched: Vec<(String, Cow<'static, str>)>,
     /// Interfaces that cannot: said once.
     complained: BTreeSet<String>,
 }
@@ -36,7 +37,7 @@ impl VlanOffload {
                     Ok(false) => {}
                     Ok(true) => {
                         info!("{feature} switched off for {interface}: it hides VLAN tags");
-                        let switched = (interface.clone(), feature);
+                        let switched = (interface.clone(), feature.into());
                         if !self.switched.contains(&switched) {
                             self.switched.push(switched);
                         }
@@ -46,6 +47,16 @@ impl VlanOffload {
             }
         }
         Ok(())
+    }
+
+    /// Interfaces and the features that were switched off.
+    pub fn switched(&self) -> &[(String, Cow<'static, str>)] {
+        &self.switched
+    }
+
+    /// What an earlier process has switched off counts as switched off here.
+    pub fn recall(switched: Vec<(String, Cow<'static, str>)>) -> Self {
+        Self { switched, ..Self::default() }
     }
 
     /// Switches on again what was switched off. An interface that refuses is logged, and the rest
@@ -62,7 +73,7 @@ impl VlanOffload {
             }
         };
         for (interface, feature) in self.switched.drain(..) {
-            match ethtool.set(&interface, feature, true) {
+            match ethtool.set(&interface, &feature, true) {
                 Ok(()) => info!("{feature} switched on again for {interface}"),
                 // Gone, and its driver's state with it.
                 Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}

@@ -1,5 +1,7 @@
 //! One backend of a service.
 
+mod remembered;
+
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -12,6 +14,8 @@ use crate::{
     desired::DesiredMember,
     keepalive::Change,
 };
+
+pub(super) use remembered::RememberedBackend;
 
 /// How long a backend that has left the file is kept at least: connections that were opening
 /// have become proven by then, and are counted.

@@ -5,6 +5,7 @@ mod addresses;
 mod backend;
 mod orders;
 mod reload;
+mod remembered;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use crate::{
 pub use backend::{Backend, Status};
 pub use orders::OrderKept;
 pub use reload::ReloadRefused;
+pub use remembered::{Clocks, Remembered};
 pub use service::Service;
 use service::Settling;
 

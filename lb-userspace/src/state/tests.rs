@@ -1,5 +1,6 @@
 mod failure;
 mod orders;
+mod remembered;
 mod services;
 mod translation;
 

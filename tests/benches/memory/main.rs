@@ -16,7 +16,7 @@ use lb_tests::{
     lab::{PORT, VIP, node_address},
 };
 use lb_userspace::{
-    datapath::{Datapath, PortRules},
+    datapath::{Datapath, Geometry, PortRules},
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
 };
 
@@ -70,7 +70,7 @@ fn mib(bytes: u64) -> f64 {
 
 /// The maps of the loaded program and the bytes that the kernel charges for each, largest first.
 fn maps() -> Result<Vec<(String, u64)>> {
-    let mut datapath = Datapath::load(FLOW_CAPACITY, PortRules::default())?;
+    let mut datapath = Datapath::load(Geometry::new(FLOW_CAPACITY), PortRules::default())?;
     let vip = SocketAddrV4::new(VIP, PORT).into();
     let address = SocketAddrV4::new(node_address(1), PORT).into();
     datapath.apply(&Desired {

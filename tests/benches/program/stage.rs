@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use lb_common::Standing;
 use lb_tests::lab::{Family, INTERFACES, Lab, LabPlan, PORT};
 use lb_userspace::{
-    datapath::{Datapath, Mode, PortRules, now_ticks},
+    datapath::{Datapath, Geometry, Mode, PortRules, now_ticks},
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
 };
 use nix::net::if_::if_nametoindex;
@@ -69,7 +69,7 @@ impl Stage {
             }
         ))?;
         let (datapath, lb, front, back) = lab.balancer.run(|| {
-            let mut datapath = Datapath::load(FLOW_CAPACITY, PortRules::default())?;
+            let mut datapath = Datapath::load(Geometry::new(FLOW_CAPACITY), PortRules::default())?;
             let interfaces = INTERFACES.map(str::to_owned);
             datapath.attach(&interfaces, &interfaces, Mode::Native)?;
             datapath.apply(&desired(&plan, &lab_plan))?;

@@ -57,7 +57,7 @@ impl Daemon {
         let files = tempfile::Builder::new().prefix("lb-daemon-").tempdir()?;
         fs::write(config_in(&files), config.render(&socket_in(&files)))?;
         let netns = Netns::open(netns.name())?;
-        let child = spawn(binary, &netns, &files)?;
+        let child = spawn(binary, &netns, &files, &[])?;
         let mut daemon = Self { binary: binary.to_owned(), netns, files, child };
         daemon.wait_until_ready()?;
         Ok(daemon)
@@ -71,7 +71,19 @@ impl Daemon {
         if self.ended().is_none() {
             bail!("the daemon still runs");
         }
-        self.child = spawn(&self.binary, &self.netns, &self.files)?;
+        self.child = spawn(&self.binary, &self.netns, &self.files, &[])?;
+        self.wait_until_ready()
+    }
+
+    /// As [`Daemon::start_again`], with `--force`.
+    ///
+    /// # Errors
+    /// As [`Daemon::start_again`].
+    pub fn start_by_force(&mut self) -> Result<()> {
+        if self.ended().is_none() {
+            bail!("the daemon still runs");
+        }
+        self.child = spawn(&self.binary, &self.netns, &self.files, &["--force"])?;
         self.wait_until_ready()
     }
 
@@ -292,13 +304,14 @@ pub fn lb_binary() -> Result<PathBuf> {
     })
 }
 
-fn spawn(binary: &Path, netns: &Netns, files: &TempDir) -> Result<Child> {
+fn spawn(binary: &Path, netns: &Netns, files: &TempDir, more: &[&str]) -> Result<Child> {
     let log = File::options().create(true).append(true).open(log_in(files))?;
     netns
         .command(binary)?
         .arg("run")
         .arg("--config")
         .arg(config_in(files))
+        .args(more)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

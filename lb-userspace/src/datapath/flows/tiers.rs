@@ -82,6 +82,13 @@ impl Tiers {
         Ok(Self { buckets: Buckets::of_table(capacity), told: Mutex::new(told) })
     }
 
+    /// Has the program find flows wherever they are, until a sweep says where that is.
+    pub(super) fn look_everywhere(&self) -> Result<(), DatapathError> {
+        let mut told = self.told();
+        let search = Search::SPREADING.to_bits();
+        told.search.set(0, search, 0).map_err(DatapathError::map(SEARCH_MAP, "write"))
+    }
+
     /// Before a sweep.
     pub(super) fn nothing_found(&self) -> Result<Found, DatapathError> {
         let word = self.told().search.get(&0, 0);

@@ -29,7 +29,8 @@ pub use record::Record;
 use telling::{Shared, Telling};
 
 use super::{
-    Datapath, clock::monotonic, error::DatapathError, program_of, syscall::wait_for_packets, take,
+    Datapath, Geometry, clock::monotonic, error::DatapathError, program_of,
+    syscall::wait_for_packets, take,
 };
 
 /// The object that the build script made, aligned for the ELF reader.
@@ -82,7 +83,7 @@ impl Datapath {
         let program = program_of(&mut self.ebpf, ENTRY)?;
         let entry = program.fd().and_then(|fd| Ok(fd.try_clone()?));
         let entry = entry.map_err(DatapathError::verify(ENTRY))?;
-        let (flow_capacity, seed) = self.globals;
+        let Geometry { flow_capacity, seed } = self.geometry;
         Ok(Preparation { shared: Shared { maps, seed, flow_capacity }, links, entry })
     }
 }

@@ -3,7 +3,7 @@
 use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::Outcome;
 use lb_tests::netns::Netns;
-use lb_userspace::datapath::{Counts, Datapath, Mode, PortRules};
+use lb_userspace::datapath::{Counts, Datapath, Geometry, Mode, PortRules};
 use nix::net::if_::if_nametoindex;
 
 use super::{Device, Way, plan};
@@ -41,7 +41,8 @@ const MAX_OUT: usize = 12_000;
 
 impl<'a> Rig<'a> {
     pub fn new(netns: &'a Netns, ways: &[Way]) -> Self {
-        let mut datapath = Datapath::load(4096, PortRules::default()).expect("the program loads");
+        let mut datapath =
+            Datapath::load(Geometry::new(4096), PortRules::default()).expect("the program loads");
         let devices = [Device::Front, Device::Back].map(|device| device.name().to_owned());
         datapath.attach(&devices, &devices, Mode::Native).expect("native XDP");
         datapath.set_vlans(&plan::vlans().expect("sub-interfaces")).expect("VLANs");

@@ -21,7 +21,7 @@ use std::{collections::HashSet, net::IpAddr};
 use aya::{maps::MapInfo, programs::ProgramInfo};
 use lb_tests::netns::Netns;
 use lb_userspace::{
-    datapath::{Counts, Datapath, Mode, PortRules},
+    datapath::{Counts, Datapath, Geometry, Mode, PortRules},
     desired::Desired,
 };
 use nix::net::if_::if_nametoindex;
@@ -108,8 +108,8 @@ pub fn rig(setup: Setup, test: impl FnOnce(&mut Rig<'_>) + Send) {
 
 impl<'a> Rig<'a> {
     fn new(setup: Setup, netns: &'a Netns, far: &'a Netns) -> Self {
-        let mut datapath =
-            Datapath::load(setup.flow_capacity, setup.rules.clone()).expect("the program loads");
+        let mut datapath = Datapath::load(Geometry::new(setup.flow_capacity), setup.rules.clone())
+            .expect("the program loads");
         let attached: Vec<String> =
             setup.attached.iter().map(|side| side.name().to_owned()).collect();
         datapath.attach(&attached, &attached, Mode::Native).expect("native XDP");

@@ -1,0 +1,180 @@
+//! What of the daemon outlives its process (see [`crate::persist`]).
+
+use std::{path::Path, time::Instant};
+
+use anyhow::bail;
+use log::{error, warn};
+
+use super::{Daemon, count};
+use crate::{
+    config::Config,
+    datapath::{Datapath, Geometry, PortRules, monotonic},
+    net::{Forwarding, VlanOffload},
+    persist::{FoundRecord, PersistError, PinDirectory, Record},
+    state::{Clocks, Effects, State},
+};
+
+/// Where a daemon begins.
+pub(super) struct Beginning {
+    pub(super) state: State,
+    pub(super) effects: Effects,
+    pub(super) forwarding: Forwarding,
+    pub(super) vlan_offload: VlanOffload,
+    pub(super) kept: Option<Kept>,
+    geometry: Geometry,
+}
+
+/// The place of what outlives the process.
+pub(super) struct Kept {
+    directory: PinDirectory,
+    /// Of the datapath there.
+    name: String,
+    clocks: Clocks,
+    /// What was there before is still to be given up.
+    replaces: bool,
+}
+
+impl Beginning {
+    /// From nothing.
+    pub(super) fn fresh(config: &Config) -> anyhow::Result<Self> {
+        let mut state = State::default();
+        let effects = state.reload(config, Instant::now())?;
+        Ok(Self {
+            state,
+            effects,
+            forwarding: Forwarding::default(),
+            vlan_offload: VlanOffload::default(),
+            kept: None,
+            geometry: Geometry::new(config.flow_capacity),
+        })
+    }
+
+    /// From what an earlier process has left at `path`, if it has; `force`: also where that cannot be taken over.
+    pub(super) fn at(path: &Path, config: &Config, force: bool) -> anyhow::Result<Self> {
+        let directory = PinDirectory::take(path)?;
+        let clocks = Clocks { now: Instant::now(), shared: monotonic() };
+        let mut its = Self::fresh(config)?;
+        let mut name = directory.fresh_name()?;
+        let left = match directory.find()? {
+            FoundRecord::Nothing => None,
+            FoundRecord::Usable(record) => {
+                let (was, is) = (record.geometry.flow_capacity, config.flow_capacity);
+                if was == is {
+                    (its.state, its.effects) = State::take_over(&record.state, config, clocks)?;
+                    its.geometry = record.geometry;
+                    name.clone_from(&record.directory);
+                    Some(record)
+                } else {
+                    its.replace(&format!("flow_capacity was {was}, and is {is}"), path, force)?;
+                    its.state.obey_remembered(&record.state, clocks);
+                    Some(record)
+                }
+            }
+            FoundRecord::Unusable { why, record } => {
+                its.replace(&why, path, force)?;
+                if let Some(record) = &record {
+                    its.state.obey_remembered(&record.state, clocks);
+                }
+                record
+            }
+        };
+        if let Some(record) = left {
+            its.forwarding = Forwarding::recall(record.switches);
+            its.vlan_offload = VlanOffload::recall(record.features);
+        }
+        its.kept = Some(Kept { directory, name, clocks, replaces: true });
+        Ok(its)
+    }
+
+    fn replace(&self, why: &str, path: &Path, force: bool) -> anyhow::Result<()> {
+        let path = path.display();
+        if !force {
+            bail!(
+                "the datapath at {path} cannot be taken over: {why}. It goes on as it is. To replace it \
+                 ends its connections and forgets its counters; what operators have ordered stays \
+                 in force: `lb run --force` does so, and `lb detach` removes it"
+            );
+        }
+        warn!("the datapath at {path} is replaced, and its connections end: {why}");
+        Ok(())
+    }
+
+    /// The datapath, with what it has to say.
+    pub(super) fn load(&self, rules: PortRules) -> anyhow::Result<Datapath> {
+        let desired = self.state.desired();
+        let mut datapath = match &self.kept {
+            None => Datapath::load(self.geometry, rules)?,
+            Some(kept) => {
+                let pins = kept.directory.pins(&kept.name);
+                Datapath::load_at(self.geometry, rules, pins)?
+            }
+        };
+        if datapath.is_taken_over() {
+            datapath.take_over(&desired)?;
+        }
+        datapath.apply(&desired)?;
+        Ok(datapath)
+    }
+}
+
+impl Daemon {
+    /// Writes down what the next process has to know.
+    pub(super) fn remember(&mut self) -> Result<(), PersistError> {
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        kept.directory.write(&Record {
+            layout: lb_common::LAYOUT,
+            directory: kept.name.clone(),
+            geometry: self.datapath.geometry(),
+            state: self.state.remember(kept.clocks),
+            interfaces: self.config.interfaces.clone(),
+            switches: self.forwarding.changed().to_vec(),
+            features: self.vlan_offload.switched().to_vec(),
+        })
+    }
+
+    /// As [`Daemon::remember`], tried again where it fails.
+    pub(super) fn try_to_remember(&mut self) {
+        if let Err(error) = self.remember() {
+            self.events.problem(format!(
+                "a later lb would not know how things are: {error}; trying again"
+            ));
+            self.behind = true;
+        }
+    }
+
+    /// Before the program is attached: interfaces get it in the place of any that was there.
+    pub(super) fn collect_links(&self) -> Result<(), PersistError> {
+        self.kept.as_ref().map_or(Ok(()), |kept| kept.directory.collect_links(&kept.name))
+    }
+
+    /// Some moments after the program was attached: gives up what was there before.
+    pub(super) fn give_up_replaced(&mut self) {
+        let Some(kept) = self.kept.as_mut().filter(|kept| kept.replaces) else { return };
+        kept.replaces = false;
+        let others = kept.directory.remove_others(&kept.name).map_err(anyhow::Error::from);
+        if let Err(error) = others.and(self.datapath.give_up_replaced().map_err(Into::into)) {
+            error!("what was there before is there still, and does no harm: {error}");
+        }
+    }
+
+    /// What was taken over, for the log.
+    pub(super) fn taken_over(&self) -> Option<String> {
+        let kept = self.kept.as_ref().filter(|_| self.datapath.is_taken_over())?;
+        let flows = self.datapath.counts().map(|counts| {
+            let flows = self.datapath.flows();
+            counts.backends.iter().map(|(slot, its)| flows.active(*slot, its)).sum::<u64>()
+        });
+        let flows =
+            flows.map_or(String::new(), |flows| format!(" with {}", count(flows as usize, "flow")));
+        Some(format!("took over the datapath at {}{flows}", kept.directory.path().display()))
+    }
+}
+
+impl Kept {
+    /// Removes all of it.
+    pub(super) fn remove(self) {
+        if let Err(error) = self.directory.remove_all() {
+            error!("{error}");
+        }
+    }
+}

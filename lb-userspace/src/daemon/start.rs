@@ -1,0 +1,101 @@
+//! How the daemon begins.
+
+use std::{
+    path::Path,
+    time::{Instant, SystemTime},
+};
+
+use anyhow::bail;
+use log::{error, info};
+
+use super::{Beginning, Daemon, Done, Fullness, Removal, Removals, Samples, network};
+use crate::{
+    config::{Config, XdpMode},
+    datapath::{self, Mode, Resetter},
+    events::Events,
+    keepalive::{Keepalives, LiveTraffic},
+    net::{self, Changes, Neighbours, VipAddresses},
+};
+
+impl Daemon {
+    /// Loads the program. Nothing that outlives this process is touched.
+    pub(super) async fn prepare(
+        config_path: &Path,
+        config: Config,
+        keepalives: Keepalives,
+        force: bool,
+    ) -> anyhow::Result<Self> {
+        let beginning = match &config.persist {
+            None => Beginning::fresh(&config)?,
+            Some(path) => Beginning::at(path, &config, force)?,
+        };
+        let mut events = Events::new(SystemTime::now);
+        events.send_to(config.syslog.as_ref());
+        let netlink = net::connect()?;
+        let rules = network::port_rules(&netlink, &config).await?;
+        let datapath = beginning.load(rules)?;
+        datapath::give_back_memory();
+        let Beginning { state, effects, forwarding, vlan_offload, kept, .. } = beginning;
+        let mut daemon = Self {
+            config_path: config_path.to_owned(),
+            started: Instant::now(),
+            state,
+            datapath,
+            vips: VipAddresses::new(netlink.clone(), &config.interfaces),
+            forwarding,
+            vlan_offload,
+            // The kernel lists for one asker at a time on each socket: this one has its own.
+            neighbours: Neighbours::start(net::connect()?, &config.interfaces),
+            changes: Changes::listen().await?,
+            keepalives,
+            traffic: LiveTraffic::default(),
+            netlink,
+            config,
+            modes: Vec::new(),
+            behind: false,
+            doomed: Removal::default(),
+            removals: Removals::new(Resetter::open()?),
+            ticks: 0,
+            samples: Samples::new(Instant::now()),
+            done: Done::default(),
+            events,
+            sweep: None,
+            fullness: Fullness::default(),
+            trace: None,
+            kept,
+        };
+        daemon.take_note(effects);
+        Ok(daemon)
+    }
+
+    /// The VIPs come last: from then on clients find us, and everything has to be in place.
+    pub(super) async fn start(&mut self) -> anyhow::Result<()> {
+        let devices = self.devices().await?;
+        self.follow_links(&devices).await?;
+        let handoffs = self.datapath.take_handoffs()?;
+        tokio::spawn(async move {
+            if let Err(error) = handoffs.run().await {
+                error!("packets for the kernel to send are no longer taken: {error}");
+            }
+        });
+        let wanted = match self.config.xdp_mode {
+            XdpMode::Auto => Mode::Auto,
+            XdpMode::Native => Mode::Native,
+            XdpMode::Generic => Mode::Generic,
+        };
+        self.remember()?;
+        self.collect_links()?;
+        self.datapath.attach(&devices, &self.config.interfaces, wanted)?;
+        self.modes = self.read_modes().await?;
+        for row in &self.modes {
+            if !matches!(row.xdp_mode.as_str(), "native" | "generic") {
+                bail!("interface {} says \"{}\" of its XDP program", row.name, row.xdp_mode);
+            }
+            info!("{}: XDP is on, {}", row.name, row.xdp_mode);
+        }
+        self.state.begin(Instant::now());
+        self.follow_state();
+        self.place_vips().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! Bytes in a map that is pinned: bpffs has no files.
+
+use std::{fs, io, path::Path};
+
+use aya::maps::{Array, IterableMap as _, Map, MapData};
+
+const BLOCK: usize = 4096;
+/// The number of bytes, in front of them.
+const LENGTH: usize = size_of::<u64>();
+
+type Blocks = Array<MapData, [u8; BLOCK]>;
+
+/// Puts `bytes` at `path`, in the place of what is there, at one instant.
+///
+/// # Errors
+/// Where the kernel refuses; what was there before is there still.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut text = (bytes.len() as u64).to_ne_bytes().to_vec();
+    text.extend(bytes);
+    let count = u32::try_from(text.len().div_ceil(BLOCK)).map_err(io::Error::other)?;
+    let mut blocks = Blocks::create(count, 0).map_err(io::Error::other)?;
+    for (at, part) in (0..).zip(text.chunks(BLOCK)) {
+        let mut block = [0; BLOCK];
+        block[..part.len()].copy_from_slice(part);
+        blocks.set(at, block, 0).map_err(io::Error::other)?;
+    }
+    let id = blocks.map().info().map_err(io::Error::other)?.id();
+    let map = MapData::from_id(id).map_err(io::Error::other)?;
+    // bpffs takes no names with dots.
+    let mut new = path.as_os_str().to_owned();
+    new.push("-new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    map.pin(&new).map_err(io::Error::other)?;
+    fs::rename(&new, path)
+}
+
+/// What was put at `path`; nothing where nothing is there.
+///
+/// # Errors
+/// Where it cannot be read, or is something else.
+pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let map = MapData::from_pin(path).map_err(io::Error::other)?;
+    let map = Map::from_map_data(map).map_err(io::Error::other)?;
+    let blocks = Blocks::try_from(map).map_err(io::Error::other)?;
+    let mut text = Vec::new();
+    for at in 0..blocks.len() {
+        text.extend(blocks.get(&at, 0).map_err(io::Error::other)?);
+    }
+    let broken = || io::Error::new(io::ErrorKind::InvalidData, "it is cut off");
+    let (length, rest) = text.split_at_checked(LENGTH).ok_or_else(broken)?;
+    let length = u64::from_ne_bytes(length.try_into().map_err(io::Error::other)?);
+    let bytes = usize::try_from(length).ok().and_then(|length| rest.get(..length));
+    Ok(Some(bytes.ok_or_else(broken)?.to_vec()))
+}

@@ -1,0 +1,61 @@
+//! Removes a datapath that outlives its process, and all that was done for it.
+
+use std::path::Path;
+
+use anyhow::bail;
+use log::warn;
+
+use crate::{
+    net::{self, Forwarding, VipAddresses, VlanOffload},
+    persist::{FoundRecord, PersistError, PinDirectory},
+};
+
+/// Removes what is pinned at `path`, and what its record says of addresses, neighbours and switches; what was
+/// done, for the operator. In the order in which a balancer ends: first nobody finds it, then its program goes.
+///
+/// # Errors
+/// Where a daemon runs with it, or something could not be removed: the rest is removed all the same.
+pub async fn detach(path: &Path) -> anyhow::Result<String> {
+    let shown = path.display();
+    if !path.exists() {
+        return Ok(format!("nothing is pinned at {shown}"));
+    }
+    let directory = match PinDirectory::take(path) {
+        Err(PersistError::InUse(_)) => bail!(
+            "a daemon runs with {shown}: end it first (SIGTERM), then its datapath can be removed"
+        ),
+        directory => directory?,
+    };
+    let record = match directory.find()? {
+        FoundRecord::Nothing => None,
+        FoundRecord::Usable(record) => Some(record),
+        FoundRecord::Unusable { why, record } => {
+            if record.is_none() {
+                warn!(
+                    "its record cannot be read ({why}): addresses, neighbours and forwarding stay \
+                     as they are"
+                );
+            }
+            record
+        }
+    };
+    let mut outcome = Ok(());
+    if let Some(record) = &record {
+        let netlink = net::connect()?;
+        let mut vips = VipAddresses::new(netlink.clone(), &record.interfaces);
+        let known = vips.recall(&record.state.addresses()).await;
+        outcome = known.and(vips.remove_all().await);
+        outcome = outcome.and(net::remove_neighbours(&netlink, &record.interfaces).await);
+    }
+    let any = directory.remove_all()?;
+    if let Some(record) = record {
+        Forwarding::recall(record.switches).restore();
+        VlanOffload::recall(record.features).restore();
+    }
+    outcome?;
+    Ok(if any {
+        format!("removed what was pinned at {shown}")
+    } else {
+        format!("nothing is pinned at {shown}")
+    })
+}

@@ -1,0 +1,198 @@
+//! What outlives the process where the config says `persist = true`: the datapath, and a record by which the
+//! next process goes on where this one was.
+//!
+//! Below the pin directory is `record`, which names the directory beside it where the datapath is kept (see
+//! [`Pins`]). There are others for a moment only, while one datapath takes another's place. Who has the pin
+//! directory holds a lock on it.
+
+mod bpffs;
+mod record;
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+use thiserror::Error;
+
+use crate::datapath::{Datapath, Pins, PinsError, bytes};
+pub use record::{FoundRecord, Record};
+
+const RECORD: &str = "record";
+
+/// What outlives the process cannot be had, or not be kept.
+#[derive(Debug, Error)]
+pub enum PersistError {
+    /// There is no bpffs.
+    #[error(
+        "{} is not in a bpffs: choose a `pin_directory` below /sys/fs/bpf, or mount one there \
+         (mount -t bpf bpf DIRECTORY)",
+        .0.display()
+    )]
+    NotBpffs(PathBuf),
+    /// Somebody else has it.
+    #[error(
+        "another lb runs with pin_directory {}: end it first, or give this one another \
+         `pin_directory`",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// A file operation failed.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    File {
+        /// Such as `read`.
+        operation: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What is kept cannot be opened.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+}
+
+impl PersistError {
+    fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { operation, path: path.to_owned(), source }
+    }
+}
+
+/// The pin directory, which is this process's for as long as this is not dropped.
+#[derive(Debug)]
+pub struct PinDirectory {
+    path: PathBuf,
+    written: Option<Vec<u8>>,
+    _lock: Flock<File>,
+}
+
+impl PinDirectory {
+    /// Takes it; makes it where it is not there.
+    ///
+    /// # Errors
+    /// Where there is no bpffs, or another process has it.
+    pub fn take(path: &Path) -> Result<Self, PersistError> {
+        bpffs::create(path)?;
+        let file = File::open(path).map_err(PersistError::file("open", path))?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EAGAIN)) => return Err(PersistError::InUse(path.to_owned())),
+            Err((_, errno)) => return Err(PersistError::file("lock", path)(errno.into())),
+        };
+        Ok(Self { path: path.to_owned(), written: None, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What an earlier process has left.
+    ///
+    /// # Errors
+    /// Where that cannot be said. A record that is there and cannot be read is none.
+    pub fn find(&self) -> Result<FoundRecord, PersistError> {
+        let path = self.path.join(RECORD);
+        let Some(text) = bytes::read(&path).map_err(PersistError::file("read", &path))? else {
+            return Ok(FoundRecord::Nothing);
+        };
+        let record = match Record::parse(&text) {
+            Ok(record) => record,
+            Err(error) => {
+                return Ok(FoundRecord::Unusable { why: error.to_string(), record: None });
+            }
+        };
+        let why = match record.unusable() {
+            None => Datapath::unlike_kept(&self.pins(&record.directory), record.geometry)?,
+            why => why,
+        };
+        Ok(match why {
+            None => FoundRecord::Usable(record),
+            Some(why) => FoundRecord::Unusable { why, record: Some(record) },
+        })
+    }
+
+    /// Writes the record, where it is another one than before.
+    ///
+    /// # Errors
+    /// Where the kernel refuses; what was there before is there still.
+    pub fn write(&mut self, record: &Record) -> Result<(), PersistError> {
+        let text = record.to_bytes();
+        if self.written.as_ref() != Some(&text) {
+            let path = self.path.join(RECORD);
+            bytes::write(&path, &text).map_err(PersistError::file("write", &path))?;
+            self.written = Some(text);
+        }
+        Ok(())
+    }
+
+    /// The datapath that is kept in the directory of this name.
+    pub fn pins(&self, directory: &str) -> Pins {
+        Pins::new(self.path.join(directory))
+    }
+
+    /// A name for a directory that is not there.
+    ///
+    /// # Errors
+    /// Where the pin directory cannot be listed.
+    pub fn fresh_name(&self) -> Result<String, PersistError> {
+        let taken = self.directories()?;
+        let mut names = (0..).map(|number: u32| format!("v{}-{number}", lb_common::LAYOUT));
+        Ok(names.find(|name| !taken.contains(name)).unwrap_or_default())
+    }
+
+    /// Moves the links of all other datapaths to the one in the directory of this name.
+    ///
+    /// # Errors
+    /// Where bpffs refuses.
+    pub fn collect_links(&self, directory: &str) -> Result<(), PersistError> {
+        let pins = self.pins(directory);
+        for other in self.directories()?.iter().filter(|name| *name != directory) {
+            pins.take_links(&self.pins(other))?;
+        }
+        Ok(())
+    }
+
+    /// Removes all datapaths but that in the directory of this name.
+    ///
+    /// # Errors
+    /// Where bpffs refuses.
+    pub fn remove_others(&self, directory: &str) -> Result<(), PersistError> {
+        for other in self.directories()?.iter().filter(|name| *name != directory) {
+            bpffs::remove(&self.path.join(other))?;
+        }
+        Ok(())
+    }
+
+    /// Removes all that is there; whether there was anything.
+    ///
+    /// # Errors
+    /// Where bpffs refuses.
+    pub fn remove_all(self) -> Result<bool, PersistError> {
+        let any = fs::read_dir(&self.path)
+            .map_err(PersistError::file("list", &self.path))?
+            .next()
+            .is_some();
+        bpffs::remove(&self.path)?;
+        Ok(any)
+    }
+
+    fn directories(&self) -> Result<Vec<String>, PersistError> {
+        let failed = || PersistError::file("list", &self.path);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed())? {
+            let entry = entry.map_err(failed())?;
+            if entry.path().is_dir()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+}

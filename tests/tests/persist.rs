@@ -1,0 +1,185 @@
+//! The datapath outlives its process, and the next one takes it over.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{self, sleep},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::{
+    balanced::{Balanced, SERVICE},
+    daemon::{ConfigText, Daemon},
+    lab::LabPlan,
+    peer::{HeldConnections, HeldPlan, ShortPlan, ShortReport},
+    pins::PinPlace,
+    traces::Traces,
+    wait::wait_until,
+};
+
+fn persistent(place: &PinPlace) -> impl FnOnce(ConfigText) -> ConfigText {
+    let directory = format!("{:?}", place.path());
+    move |config| config.global("persist", "true").global("pin_directory", &directory)
+}
+
+/// 500 connections, each asked 20 times a second.
+fn hold_many(balanced: &Balanced) -> Result<HeldConnections> {
+    let pause = Duration::from_millis(50);
+    let plan = HeldPlan { pause, ..HeldPlan::new(balanced.target(), 500) };
+    HeldConnections::open(&balanced.lab.client, plan)
+}
+
+/// New connections, 200 a second, while `work` is done.
+fn beside_new_ones(
+    balanced: &mut Balanced,
+    work: impl FnOnce(&mut Balanced) -> Result<()>,
+) -> Result<ShortReport> {
+    let client = lb_tests::netns::Netns::open(balanced.lab.client.name())?;
+    let (target, ends) = (balanced.target(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let clients = scope.spawn(|| {
+            let mut all = ShortReport::default();
+            while !ends.load(Ordering::Relaxed) {
+                let report = ShortPlan::new(target, 20, 20).run(&client)?;
+                sleep(Duration::from_millis(100).saturating_sub(report.elapsed));
+                all.ok += report.ok;
+                all.worst = all.worst.max(report.worst);
+                for (reason, count) in report.failed {
+                    *all.failed.entry(reason).or_default() += count;
+                }
+            }
+            Ok(all)
+        });
+        let outcome = work(balanced);
+        ends.store(true, Ordering::Relaxed);
+        let report: Result<ShortReport> = clients.join().expect("the clients do not panic");
+        outcome.and(report)
+    })
+}
+
+#[test]
+fn no_connection_notices_that_the_process_ends_and_another_begins() -> Result<()> {
+    let place = PinPlace::new()?;
+    let mut balanced = Balanced::with(LabPlan::default(), persistent(&place))?;
+    let held = hold_many(&balanced)?;
+    let new = beside_new_ones(&mut balanced, |balanced| {
+        for round in 0..6 {
+            if round % 2 == 0 {
+                balanced.daemon.crash()?;
+            } else {
+                ensure!(balanced.daemon.stop()?.success());
+            }
+            sleep(Duration::from_millis(300));
+            balanced.daemon.start_again()?;
+            ensure!(balanced.daemon.active_flows()? >= 500);
+            sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    })?;
+    let report = held.stop();
+    println!("new: {new}; held: worst answer {:?} of {}", report.worst_answer, report.answers);
+    assert!(report.breaks.is_empty(), "{:?}", report.breaks);
+    assert!(report.moves.is_empty(), "{:?}", report.moves);
+    assert_eq!((report.opened(), new.failures()), (500, 0), "{new}");
+    assert!(new.ok > 500, "{new}");
+    Ok(())
+}
+
+#[test]
+fn what_operators_have_ordered_and_what_was_counted_stays() -> Result<()> {
+    let place = PinPlace::new()?;
+    let plan = LabPlan { nodes: 3, ..LabPlan::default() };
+    let mut balanced = Balanced::with(plan, persistent(&place))?;
+    balanced.short(100)?;
+    let held = balanced.hold_idle(60)?;
+    balanced.daemon.lb_ok(&["drain", "csta/node1", "--deadline", "1h"])?;
+    balanced.daemon.lb_ok(&["weight", "csta/node2", "3"])?;
+    balanced.daemon.lb_ok(&["suspend", "csta/node3"])?;
+    let of_node3 = held.report().per_node.get("node3").copied().unwrap_or_default();
+    held.wait_for_breaks(of_node3, Duration::from_secs(5))?;
+    let rows = |balanced: &Balanced| -> Result<Vec<serde_json::Value>> {
+        let fields = ["state", "reason", "weight", "active_flows", "new_flows", "bytes_in"];
+        let rows = balanced.daemon.show("backends")?;
+        let rows = rows.as_array().context("rows")?;
+        Ok(rows.iter().map(|row| fields.iter().map(|its| row[its].clone()).collect()).collect())
+    };
+    let before = rows(&balanced)?;
+    balanced.daemon.crash()?;
+    balanced.daemon.start_again()?;
+    assert_eq!(rows(&balanced)?, before);
+    let row = balanced.daemon.backend(SERVICE, "node1")?;
+    assert!(row["since_seconds"].as_f64().is_none_or(|since| since > 0.0), "{row}");
+    assert_eq!(balanced.short(50)?.share("node2"), 1.0);
+    assert_eq!(held.report().breaks.len(), of_node3, "{:?}", held.report().breaks);
+    Ok(())
+}
+
+#[test]
+fn detach_leaves_nothing_behind() -> Result<()> {
+    let place = PinPlace::new()?;
+    let mut balanced = Balanced::with(LabPlan::default(), persistent(&place))?;
+    let directory = place.path().to_str().context("a path")?.to_owned();
+    let refused = balanced.daemon.lb(&["detach", "--pin-directory", &directory])?;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("a daemon runs with") && said.contains("end it first"), "{said}");
+
+    balanced.daemon.crash()?;
+    let host = lb_tests::netns::Netns::open(balanced.lab.balancer.name())?;
+    assert!(!Traces::of(&host)?.programs.is_empty());
+    assert_eq!(balanced.short(20)?.ok, 20, "without a process");
+    let said = balanced.daemon.lb_ok(&["detach", "--pin-directory", &directory])?;
+    assert!(said.contains("removed what was pinned"), "{said}");
+    let left = Traces::of(&host)?;
+    assert!(left.programs.is_empty() && left.kept_neighbours.is_empty(), "{left:?}");
+    assert!(!place.path().exists());
+    let again = balanced.daemon.lb_ok(&["detach", "--pin-directory", &directory])?;
+    assert!(again.contains("nothing is pinned"), "{again}");
+    Ok(())
+}
+
+#[test]
+fn a_second_one_is_refused_and_the_first_goes_on() -> Result<()> {
+    let place = PinPlace::new()?;
+    let mut balanced = Balanced::with(LabPlan::default(), persistent(&place))?;
+    let second = Daemon::start(&balanced.lab.balancer, &balanced.config);
+    let error = format!("{:#}", second.expect_err("it is refused"));
+    assert!(error.contains("another lb runs with pin_directory"), "{error}");
+    let other = PinPlace::new()?;
+    let config = balanced.config.clone().global("pin_directory", &format!("{:?}", other.path()));
+    let error = Daemon::start(&balanced.lab.balancer, &config).expect_err("it is refused");
+    let error = format!("{error:#}");
+    assert!(error.contains("another XDP program is attached there"), "{error}");
+    assert!(!other.path().exists(), "nothing is left of it");
+    assert_eq!(balanced.short(20)?.ok, 20);
+    balanced.daemon.stop()?;
+    Ok(())
+}
+
+#[test]
+fn another_size_of_the_table_is_asked_for_by_force_alone() -> Result<()> {
+    let place = PinPlace::new()?;
+    let mut balanced = Balanced::with(LabPlan::default(), persistent(&place))?;
+    balanced.daemon.lb_ok(&["drain", "csta/node1"])?;
+    let held = balanced.hold(20)?;
+    balanced.daemon.stop()?;
+    let config = balanced.config.clone().global("flow_capacity", "4096");
+    balanced.daemon.write_config(&config)?;
+    let error = balanced.daemon.start_again().expect_err("it would lose connections");
+    let error = format!("{error:#}");
+    assert!(error.contains("flow_capacity was 1048576, and is 4096"), "{error}");
+    assert!(error.contains("lb run --force"), "{error}");
+    sleep(Duration::from_millis(500));
+    assert!(held.report().breaks.is_empty(), "it goes on as it was");
+    balanced.daemon.start_by_force()?;
+    let state = balanced.shown("node1", "state")?;
+    assert_eq!(state, "draining");
+    balanced.wait_until_up("node2")?;
+    assert_eq!(balanced.short(20)?.ok, 20);
+    wait_until("what was replaced to be given up", Duration::from_secs(5), || {
+        std::fs::read_dir(place.path()).is_ok_and(|entries| {
+            entries.flatten().filter(|entry| entry.path().is_dir()).count() == 1
+        })
+    })?;
+    Ok(())
+}
