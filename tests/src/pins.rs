@@ -36,6 +36,12 @@ impl PinPlace {
         Ok(Self(Path::new(BPFFS).join(format!("{PREFIX}{}-{number}", process::id()))))
     }
 
+    /// The directories in it: of one datapath each.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0

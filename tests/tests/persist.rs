@@ -1,6 +1,7 @@
 //! The datapath outlives its process, and the next one takes it over.
 
 use std::{
+    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     thread::{self, sleep},
     time::Duration,
@@ -9,8 +10,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
     balanced::{Balanced, SERVICE},
-    daemon::{ConfigText, Daemon},
-    lab::LabPlan,
+    daemon::{ConfigText, Daemon, lb_binary},
+    lab::{Family, LabPlan},
     peer::{HeldConnections, HeldPlan, ShortPlan, ShortReport},
     pins::PinPlace,
     traces::Traces,
@@ -57,23 +58,35 @@ fn beside_new_ones(
     })
 }
 
+/// How often the process ends and another one begins; more by hand.
+fn rounds() -> usize {
+    std::env::var("LB_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(6)
+}
+
+/// In turns by SIGKILL and SIGTERM, and with the binary that `LB_OTHER_BIN` names, if it does.
+fn end_and_begin(balanced: &mut Balanced, rounds: usize) -> Result<()> {
+    let binaries = [Some(lb_binary()?), std::env::var_os("LB_OTHER_BIN").map(PathBuf::from)];
+    for (round, binary) in binaries.iter().cycle().take(rounds).enumerate() {
+        if round % 4 < 2 {
+            balanced.daemon.crash()?;
+        } else {
+            ensure!(balanced.daemon.stop()?.success());
+        }
+        sleep(Duration::from_millis(300));
+        balanced.daemon.start_again_as(binary.as_deref())?;
+        sleep(Duration::from_millis(500));
+    }
+    Ok(())
+}
+
 #[test]
 fn no_connection_notices_that_the_process_ends_and_another_begins() -> Result<()> {
     let place = PinPlace::new()?;
     let mut balanced = Balanced::with(LabPlan::default(), persistent(&place))?;
     let held = hold_many(&balanced)?;
     let new = beside_new_ones(&mut balanced, |balanced| {
-        for round in 0..6 {
-            if round % 2 == 0 {
-                balanced.daemon.crash()?;
-            } else {
-                ensure!(balanced.daemon.stop()?.success());
-            }
-            sleep(Duration::from_millis(300));
-            balanced.daemon.start_again()?;
-            ensure!(balanced.daemon.active_flows()? >= 500);
-            sleep(Duration::from_millis(500));
-        }
+        end_and_begin(balanced, rounds())?;
+        ensure!(balanced.daemon.active_flows()? >= 500);
         Ok(())
     })?;
     let report = held.stop();
@@ -82,6 +95,26 @@ fn no_connection_notices_that_the_process_ends_and_another_begins() -> Result<()
     assert!(report.moves.is_empty(), "{:?}", report.moves);
     assert_eq!((report.opened(), new.failures()), (500, 0), "{new}");
     assert!(new.ok > 500, "{new}");
+    Ok(())
+}
+
+#[test]
+fn nor_where_clients_are_translated_or_it_is_ipv6() -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        let place = PinPlace::new()?;
+        let plan = LabPlan { family, ..LabPlan::default() };
+        let snat = [1, 2].map(|i| plan.snat_address(i));
+        let mut balanced =
+            Balanced::with(plan, |config| persistent(&place)(config).full_nat_from(&snat))?;
+        let held = balanced.hold(100)?;
+        end_and_begin(&mut balanced, 4)?;
+        // What the sweep takes for lost, and the ports of connections that are over.
+        sleep(Duration::from_secs(21));
+        let new = balanced.short(200)?;
+        let report = held.stop();
+        assert_eq!((report.breaks.len(), report.moves.len()), (0, 0), "{report:?}");
+        assert_eq!((report.opened(), report.translated, new.ok), (100, 100, 200), "{new}");
+    }
     Ok(())
 }
 
@@ -177,9 +210,31 @@ fn another_size_of_the_table_is_asked_for_by_force_alone() -> Result<()> {
     balanced.wait_until_up("node2")?;
     assert_eq!(balanced.short(20)?.ok, 20);
     wait_until("what was replaced to be given up", Duration::from_secs(5), || {
-        std::fs::read_dir(place.path()).is_ok_and(|entries| {
-            entries.flatten().filter(|entry| entry.path().is_dir()).count() == 1
-        })
+        place.directories().len() == 1
     })?;
+    Ok(())
+}
+
+#[test]
+fn who_is_killed_while_somebody_looks_at_packets_leaves_a_datapath_that_goes_on() -> Result<()> {
+    let place = PinPlace::new()?;
+    let mut balanced = Balanced::with(LabPlan::default(), persistent(&place))?;
+    let held = balanced.hold(20)?;
+    let mut trace = balanced.daemon.lb_in_background(&["trace", "--rate", "10"])?;
+    wait_until("somebody to look", Duration::from_secs(10), || {
+        place.directories().iter().any(|directory| directory.join("trace-next").exists())
+    })?;
+    sleep(Duration::from_millis(300));
+    balanced.daemon.crash()?;
+    trace.wait()?;
+    sleep(Duration::from_secs(2));
+    assert_eq!(balanced.short(50)?.ok, 50, "without a process");
+    balanced.daemon.start_again()?;
+    sleep(Duration::from_secs(3));
+    assert_eq!(balanced.short(50)?.ok, 50);
+    let report = held.stop();
+    assert_eq!((report.breaks.len(), report.moves.len()), (0, 0), "{report:?}");
+    let left = |name: &str| place.directories().iter().any(|its| its.join(name).exists());
+    assert!(!left("trace-next") && !left("trace-steps"));
     Ok(())
 }

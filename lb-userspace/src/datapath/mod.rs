@@ -145,7 +145,10 @@ impl Datapath {
     /// Where bpffs refuses; what is left there does no harm.
     pub fn give_up_replaced(&self) -> Result<(), DatapathError> {
         match &self.pins {
-            Some((pins, steps)) => Ok(pins.give_up_other_steps(steps)?),
+            Some((pins, steps)) => {
+                pins.give_up_other_steps(steps)?;
+                Ok(pins.give_up_trace()?)
+            }
             None => Ok(()),
         }
     }

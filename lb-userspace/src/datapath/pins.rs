@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
 };
 
@@ -25,6 +26,8 @@ use super::{STEPS, error::chain};
 
 const MAPS: &str = "maps";
 const LINKS: &str = "links";
+/// Arrays of programs by which packets are looked at.
+const TRACE: [&str; 2] = ["trace-next", "trace-steps"];
 /// The map that is the daemon's own.
 pub(super) const REMOVED: &str = "removed";
 /// Of the names of arrays of programs.
@@ -155,10 +158,31 @@ impl Pins {
     pub(super) fn give_up_other_steps(&self, kept: &str) -> Result<(), PinsError> {
         for (name, path) in list(&self.directory)? {
             if name.starts_with(STEPS_PREFIX) && name != kept {
-                fs::remove_file(&path).map_err(|source| file("remove", &path, source))?;
+                remove(&path)?;
             }
         }
         Ok(())
+    }
+
+    /// Keeps the arrays of programs by which packets are looked at.
+    pub(super) fn keep_trace(
+        &self,
+        next: BorrowedFd<'_>,
+        steps: BorrowedFd<'_>,
+    ) -> Result<(), PinsError> {
+        for (name, map) in TRACE.into_iter().zip([next, steps]) {
+            let path = self.directory.join(name);
+            let map = map.try_clone_to_owned().map_err(|source| file("keep", &path, source))?;
+            let map = MapData::from_fd(map)
+                .map_err(|source| PinsError::Map { path: path.clone(), source })?;
+            map.pin(&path).map_err(|source| PinsError::Pin { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Gives up those again: no interface leads there any more.
+    pub(super) fn give_up_trace(&self) -> Result<(), PinsError> {
+        TRACE.iter().try_for_each(|name| remove(&self.directory.join(name)))
     }
 
     /// The map of what was removed, if it is kept.
@@ -201,13 +225,7 @@ impl Pins {
 
     /// Gives up the link to an interface, if it is kept: the program is no longer there once nobody else has it.
     pub(super) fn give_up_link(&self, index: u32) -> Result<(), PinsError> {
-        let path = self.link_path(index);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(file("remove", &path, source))
-            }
-            _ => Ok(()),
-        }
+        remove(&self.link_path(index))
     }
 
     /// Takes the links that are kept elsewhere.
@@ -258,6 +276,16 @@ fn list(directory: &Path) -> Result<BTreeMap<String, PathBuf>, PinsError> {
         }
     }
     Ok(found)
+}
+
+/// Removes what is pinned there, if there is something.
+fn remove(path: &Path) -> Result<(), PinsError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(file("remove", path, source))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn file(operation: &'static str, path: &Path, source: io::Error) -> PinsError {

@@ -75,6 +75,17 @@ impl Daemon {
         self.wait_until_ready()
     }
 
+    /// As [`Daemon::start_again`], with another binary, if there is one, from then on.
+    ///
+    /// # Errors
+    /// As [`Daemon::start_again`].
+    pub fn start_again_as(&mut self, binary: Option<&Path>) -> Result<()> {
+        if let Some(binary) = binary {
+            binary.clone_into(&mut self.binary);
+        }
+        self.start_again()
+    }
+
     /// As [`Daemon::start_again`], with `--force`.
     ///
     /// # Errors
@@ -116,6 +127,23 @@ impl Daemon {
             );
         }
         String::from_utf8(output.stdout).context("lb did not print UTF-8")
+    }
+
+    /// As [`Daemon::lb`], without waiting for its end, and with nobody who reads what it prints.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn lb_in_background(&self, args: &[&str]) -> Result<Child> {
+        self.netns
+            .command(&self.binary)?
+            .arg("--socket")
+            .arg(self.socket())
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.binary.display()))
     }
 
     /// `lb show WHAT --json`.

@@ -29,7 +29,7 @@ pub use record::Record;
 use telling::{Shared, Telling};
 
 use super::{
-    Datapath, Geometry, clock::monotonic, error::DatapathError, program_of,
+    Datapath, Geometry, clock::monotonic, error::DatapathError, pins::Pins, program_of,
     syscall::wait_for_packets, take,
 };
 
@@ -50,6 +50,8 @@ pub struct Tracer {
     until: Array<MapData, u64>,
     records: RingBuf<MapData>,
     counts: PerCpuArray<MapData, TraceCounts>,
+    /// Where both are kept meanwhile.
+    pins: Option<Pins>,
 }
 
 /// How many packets were asked for and not told of.
@@ -84,7 +86,8 @@ impl Datapath {
         let entry = program.fd().and_then(|fd| Ok(fd.try_clone()?));
         let entry = entry.map_err(DatapathError::verify(ENTRY))?;
         let Geometry { flow_capacity, seed } = self.geometry;
-        Ok(Preparation { shared: Shared { maps, seed, flow_capacity }, links, entry })
+        let pins = self.pins.as_ref().map(|(pins, _)| pins.clone());
+        Ok(Preparation { shared: Shared { maps, seed, flow_capacity }, links, entry, pins })
     }
 }
 
@@ -102,6 +105,8 @@ pub struct Preparation {
     links: Vec<OwnedFd>,
     /// The program that they lead to.
     entry: ProgramFd,
+    /// Where the datapath is kept, if it is to outlive this process.
+    pins: Option<Pins>,
 }
 
 impl Preparation {
@@ -110,7 +115,7 @@ impl Preparation {
     /// # Errors
     /// Where the kernel does not take the programs, or not on an interface; then all is as before.
     pub fn load(self, settings: &TraceSettings) -> Result<Tracer, DatapathError> {
-        let Self { shared, links, entry } = self;
+        let Self { shared, links, entry, pins } = self;
         let mut ebpf = EbpfLoader::new()
             .btf(None)
             .override_global(TRACE_SETTINGS, GlobalData::from(settings), true)
@@ -131,6 +136,11 @@ impl Preparation {
         for (number, program) in [(TELLING, telling.entry.as_fd()), (USUAL, entry.as_fd())] {
             kernel::set_program(next, number, program).map_err(failed("write a map"))?;
         }
+        if let Some(pins) = &pins {
+            // Where this process is killed, the links outlive it, and lead to programs that call others.
+            pins.give_up_trace()?;
+            pins.keep_trace(next, telling.steps.as_fd())?;
+        }
         let mut tracer = Tracer {
             links: Vec::new(),
             entry,
@@ -139,6 +149,7 @@ impl Preparation {
             until: take(&mut ebpf, UNTIL_MAP)?,
             records: take(&mut ebpf, TRACE_RECORDS)?,
             counts: take(&mut ebpf, TRACE_COUNTS)?,
+            pins,
         };
         for link in links {
             match kernel::replace(&link, tracer.entry.as_fd(), tracer.watch.as_fd()) {
@@ -212,6 +223,9 @@ impl Drop for Tracer {
         // on their way there.
         if let Err(error) = wait_for_packets() {
             warn!("packets on their way while lb trace ended may be lost: {error}");
+        }
+        if let Some(Err(error)) = self.pins.as_ref().map(Pins::give_up_trace) {
+            warn!("{error}");
         }
     }
 }
