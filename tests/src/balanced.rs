@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::daemon::{ConfigText, Daemon};
 use crate::lab::{Lab, LabPlan, PORT, VIP};
-use crate::peer::{HeldConnections, HeldPlan, Server, ShortReport, short_connections};
+use crate::peer::{HeldConnections, HeldPlan, Server, ShortPlan, ShortReport, short_connections};
 
 /// The service of [`ConfigText::for_lab`].
 pub const SERVICE: &str = "csta";
@@ -101,6 +101,15 @@ impl Balanced {
     /// When the clients' host cannot be entered. Connections that fail are in the report.
     pub fn short(&self, count: usize) -> Result<ShortReport> {
         short_connections(&self.lab.client, self.target(), count, PARALLELISM)
+    }
+
+    /// As [`Balanced::short`], where each may take so long.
+    ///
+    /// # Errors
+    /// As [`Balanced::short`].
+    pub fn short_within(&self, count: usize, timeout: Duration) -> Result<ShortReport> {
+        let plan = ShortPlan::new(self.target(), count, PARALLELISM);
+        ShortPlan { timeout, ..plan }.run(&self.lab.client)
     }
 
     /// Holds `count` connections to the service, each asked five times a second.

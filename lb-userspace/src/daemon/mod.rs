@@ -22,7 +22,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use log::{error, info, warn};
+use log::{info, warn};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -57,8 +57,8 @@ const LAST_RESETS: Duration = Duration::from_secs(5);
 const LOOK_AT_TRAFFIC: Duration = Duration::from_millis(25);
 /// How often flows that ended are looked for, in ticks.
 const SWEEP_EVERY: u64 = 10;
-/// How often the VIPs' addresses are looked at, in ticks.
-const CHECK_VIPS_EVERY: u64 = 5;
+/// How often the configuration of the network is looked at where the kernel tells of no change, in ticks.
+const CHECK_NETWORK_EVERY: u64 = 5;
 
 /// The tick by which no packet is at a program any more that was replaced at the start.
 const GIVE_UP_REPLACED_AT: u64 = 2;
@@ -80,6 +80,8 @@ struct Daemon {
     traffic: LiveTraffic,
     /// The XDP modes that are really on, as last read.
     modes: Vec<InterfaceRow>,
+    /// The kernel has told of a change: the next tick looks.
+    network_changed: bool,
     /// Something could not be written: the next tick tries again.
     behind: bool,
     /// Flows to be removed when the maps are written.
@@ -197,7 +199,10 @@ impl Daemon {
                 Some(address) = doubts.recv() => self.neighbours.doubt(address),
                 Some(request) = requests.recv() => self.answer(request).await,
                 Some(done) = self.removals.next() => self.removed(done),
-                () = self.changes.next() => self.routes_changed(),
+                () = self.changes.next() => {
+                    self.network_changed = true;
+                    self.routes_changed();
+                }
                 ended = &mut server, if serves => {
                     serves = false;
                     let text = format!("the admin socket no longer answers: {ended:?}; balancing goes on");
@@ -263,16 +268,10 @@ impl Daemon {
         if std::mem::take(&mut self.behind) {
             self.follow_state();
         }
-        if self.ticks.is_multiple_of(CHECK_VIPS_EVERY) {
-            let reached = self.follow_attached().await;
-            let placed = self.place_vips().await;
-            if let Err(error) = reached.and(placed.map_err(Into::into)) {
-                self.events.problem(format!("{error}; trying again"));
-            }
-            match self.read_modes().await {
-                Ok(modes) => self.modes = modes,
-                Err(error) => error!("{error}"),
-            }
+        if std::mem::take(&mut self.network_changed)
+            || self.ticks.is_multiple_of(CHECK_NETWORK_EVERY)
+        {
+            self.follow_network().await;
         }
         self.pass_time();
         self.end_sweep().await;

@@ -7,8 +7,9 @@ use nix::net::if_::if_nametoindex;
 
 use super::Daemon;
 use crate::{
-    config::Config,
+    config::{Config, XdpMode},
     datapath::PortRules,
+    events::{Event, Kind, Severity},
     net::{self, NetError},
     report::InterfaceRow,
 };
@@ -90,6 +91,33 @@ impl Daemon {
         }
         if let Err(error) = self.datapath.routes_followed() {
             error!("the program asks for routes more often than it had to: {error}");
+        }
+    }
+
+    /// Follows interfaces that have gone and come back, and sees to it that what is asked of the network's
+    /// configuration is there still.
+    pub(super) async fn follow_network(&mut self) {
+        let native = self.config.xdp_mode == XdpMode::Native
+            || self.modes.iter().any(|row| row.xdp_mode == "native");
+        match self.datapath.follow_interfaces(native) {
+            Ok(interfaces) => {
+                for interface in interfaces {
+                    let text = format!(
+                        "{interface} is another interface than before: the program is on it"
+                    );
+                    self.events.tell(Event::new(Kind::Network, Severity::Warning, text));
+                }
+            }
+            Err(error) => self.events.problem(format!("{error}; trying again")),
+        }
+        let reached = self.follow_attached().await;
+        let placed = self.place_vips().await;
+        if let Err(error) = reached.and(placed.map_err(Into::into)) {
+            self.events.problem(format!("{error}; trying again"));
+        }
+        match self.read_modes().await {
+            Ok(modes) => self.modes = modes,
+            Err(error) => error!("{error}"),
         }
     }
 

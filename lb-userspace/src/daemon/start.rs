@@ -52,6 +52,7 @@ impl Daemon {
             netlink,
             config,
             modes: Vec::new(),
+            network_changed: false,
             behind: false,
             doomed: Removal::default(),
             removals: Removals::new(Resetter::open()?),

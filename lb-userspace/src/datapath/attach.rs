@@ -114,6 +114,42 @@ fn attach_in(
     Ok(kept)
 }
 
+/// Attaches the program to those interfaces that are there under their names, but are others than those that it
+/// was attached to; their names.
+pub(super) fn follow(
+    program: &mut Xdp,
+    attachments: &mut [Attachment],
+    native: bool,
+    pins: Option<&Pins>,
+) -> Result<Vec<String>, DatapathError> {
+    let mode = if native { XdpMode::Driver } else { XdpMode::Skb };
+    let mut followed = Vec::new();
+    for attachment in attachments {
+        let interface = attachment.interface.clone();
+        // One that is gone may come back.
+        let Ok(index) = if_nametoindex(interface.as_str()) else { continue };
+        if index == attachment.index {
+            continue;
+        }
+        let mut again = || {
+            let link = link(program, index, mode)?;
+            let Some(pins) = pins else { return Ok(link) };
+            pins.give_up_link(attachment.index).map_err(pins_failed)?;
+            pins.give_up_link(index).map_err(pins_failed)?;
+            pins.keep_link(index, link).map_err(pins_failed)
+        };
+        match again() {
+            Ok(link) => (attachment.index, attachment.link) = (index, link),
+            Err(failure) => {
+                let failure: Failure = failure;
+                return Err(DatapathError::Attach { interface, why: failure.to_string() });
+            }
+        }
+        followed.push(interface);
+    }
+    Ok(followed)
+}
+
 /// The link to an interface that is kept, with this program.
 fn replaced(program: &mut Xdp, index: u32, pins: Option<&Pins>) -> Result<Option<FdLink>, Failure> {
     let Some(pins) = pins else { return Ok(None) };

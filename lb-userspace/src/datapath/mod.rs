@@ -138,6 +138,21 @@ impl Datapath {
         if self.taken_over { self.routes_changed() } else { Ok(()) }
     }
 
+    /// Attaches the program anew where an interface has come back as another one under its name, natively or
+    /// not; the names of those.
+    ///
+    /// # Errors
+    /// Where one cannot be attached; the others are followed the next time.
+    pub fn follow_interfaces(&mut self, native: bool) -> Result<Vec<String>, DatapathError> {
+        let program = program_of(&mut self.ebpf, ENTRY)?;
+        let pins = self.pins.as_ref().map(|(pins, _)| pins);
+        let followed = attach::follow(program, &mut self.attachments, native, pins)?;
+        for attachment in self.attachments.iter().filter(|its| followed.contains(&its.interface)) {
+            self.config.add_interface(attachment.index)?;
+        }
+        Ok(followed)
+    }
+
     /// Gives up what was kept for the program that this one has replaced. Not before packets that it was at are
     /// through: some moments after [`Datapath::attach`].
     ///

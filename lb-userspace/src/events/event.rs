@@ -61,6 +61,8 @@ pub enum Kind {
     FlowTable,
     /// How many ports of an SNAT address are in use.
     SnatPorts,
+    /// An interface is another one than before.
+    Network,
     /// The syslog receiver does not take what is sent to it, or does so again.
     Syslog,
     /// Something went wrong in the daemon itself.
@@ -80,6 +82,7 @@ impl Kind {
             Self::Reset => "reset",
             Self::FlowTable => "flow_table",
             Self::SnatPorts => "snat_ports",
+            Self::Network => "network",
             Self::Syslog => "syslog",
             Self::Problem => "problem",
         }

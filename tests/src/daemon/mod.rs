@@ -1,8 +1,8 @@
 //! The daemon `lb run` in the balancer's namespace, and `lb` as its operator uses it.
 
+mod binary;
 mod config_text;
 
-use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Output, Stdio};
@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+pub use binary::lb_binary;
 pub use config_text::{BackendText, ConfigText};
 
 use crate::limits;
@@ -306,30 +307,6 @@ impl Drop for Daemon {
             eprintln!("lb, {}", self.log_tail());
         }
     }
-}
-
-/// The `lb` that suites, lab and demo run: the one that `LB_BIN` names, else the one that cargo
-/// has built beside the program that asks.
-///
-/// # Errors
-/// When there is none; the error says what to do.
-pub fn lb_binary() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("LB_BIN") {
-        let path = PathBuf::from(path);
-        return match path.is_file() {
-            true => Ok(path),
-            false => bail!("LB_BIN names {}, which is no file", path.display()),
-        };
-    }
-    let program = env::current_exe().context("cannot tell where this program is")?;
-    // A test is in target/debug/deps, xtask in target/debug.
-    let beside = program.ancestors().skip(1).take(2).map(|directory| directory.join("lb"));
-    beside.into_iter().find(|path| path.is_file()).with_context(|| {
-        format!(
-            "there is no lb beside {}: build it by `cargo xtask build`, or name it in LB_BIN",
-            program.display()
-        )
-    })
 }
 
 fn spawn(binary: &Path, netns: &Netns, files: &TempDir, more: &[&str]) -> Result<Child> {

@@ -144,6 +144,22 @@ impl Lab {
         self.routers.as_ref().map(|routers| &routers.nodes)
     }
 
+    /// Deletes the balancer's interface of this name, `front` or `back`, with its wire, and makes another one.
+    ///
+    /// # Errors
+    /// Where there are routers, or the lab is one-armed; and when the kernel refuses.
+    pub fn replace_interface(&self, interface: &str) -> Result<()> {
+        ensure!(self.routers.is_none(), "there are routers next to the balancer");
+        ensure!(self.plan.topology == Topology::Routed, "the balancer has one interface only");
+        let hosts = Hosts {
+            client: &self.client,
+            balancer: &self.balancer,
+            switch: &self.switch,
+            routers: None,
+        };
+        wire::rewire(&self.plan, &hosts, interface)
+    }
+
     /// From now on the router before the client sends it no packet larger than this, 552 to 1500
     /// bytes from the IP header on, with IPv6 at least 1280; the sender is told by ICMP. The
     /// client does not know, and is not hindered.

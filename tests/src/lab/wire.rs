@@ -77,6 +77,19 @@ fn wire_routed(plan: &LabPlan, hosts: &Hosts<'_>) -> Result<()> {
     }
 }
 
+/// Takes one of the balancer's two wires away in a routed lab without routers, and puts another one in its place.
+pub(super) fn rewire(plan: &LabPlan, hosts: &Hosts<'_>, interface: &str) -> Result<()> {
+    let Hosts { client, balancer, switch, .. } = *hosts;
+    balancer.ip(&format!("link delete {interface}"))?;
+    let (far, address) = match interface {
+        "front" => ((client, "eth0"), plan.front_address()),
+        _ => ((switch, "balancer"), plan.back_address()),
+    };
+    connect_balancer(balancer, interface, far)?;
+    balancer.ip(&address_line(plan, address, interface))?;
+    if interface == "front" { address_clients(plan, client) } else { plug(switch, "balancer") }
+}
+
 fn wire_routers(plan: &LabPlan, hosts: &Hosts<'_>, routers: &Routers) -> Result<()> {
     let Hosts { client, balancer, switch, .. } = *hosts;
     let Routers { clients, nodes } = routers;
@@ -130,7 +143,7 @@ fn address_clients(plan: &LabPlan, client: &Netns) -> Result<()> {
         lines += &format!("route add default via {gateway}\n");
     }
     // Any address of the network can be bound, without 65,534 lines here.
-    lines += &format!("route add local {} dev lo\n", plan.far_subnet());
+    lines += &format!("route replace local {} dev lo\n", plan.far_subnet());
     client.ip(&lines)
 }
 
