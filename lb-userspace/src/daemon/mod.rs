@@ -13,6 +13,7 @@ mod samples;
 mod signals;
 mod snapshot;
 mod start;
+mod supervisor;
 mod trace;
 
 use std::{
@@ -173,7 +174,8 @@ impl Daemon {
             count(self.state.desired().backends.len(), "backend"),
             self.config.admin_socket.display()
         );
-        self.events.tell(Event::new(Kind::Start, Severity::Info, balancing));
+        supervisor::ready(&balancing);
+        self.events.tell(Event::new(Kind::Start, Severity::Info, balancing.as_str()));
         if let Some(taken_over) = self.taken_over() {
             self.events.tell(Event::new(Kind::Start, Severity::Info, taken_over));
         }
@@ -191,8 +193,10 @@ impl Daemon {
                         break;
                     }
                     Signal::Reload => {
+                        supervisor::reloading();
                         // Said in the event.
                         let _ = self.reload("SIGHUP: ").await;
+                        supervisor::ready(&balancing);
                     }
                 },
                 Some(event) = events.recv() => self.hear(event, &mut events),
@@ -212,6 +216,7 @@ impl Daemon {
                 _ = look.tick() => self.look_at_traffic(),
             }
         }
+        supervisor::stopping();
         // Its client is answered to the end before the socket goes.
         self.stop_trace().await;
         drop((stop_figures, stop_server));
@@ -261,6 +266,7 @@ impl Daemon {
 
     async fn tick(&mut self) {
         self.ticks += 1;
+        supervisor::alive();
         if self.ticks == GIVE_UP_REPLACED_AT {
             self.give_up_replaced();
         }
