@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod net;
 pub mod persist;
 pub mod plan;
+pub mod privileges;
 pub mod report;
 pub mod state;
 pub mod top;

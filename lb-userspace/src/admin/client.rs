@@ -48,8 +48,11 @@ pub enum ClientError {
     /// Something else is there.
     #[error("{} is no socket: name the socket of lb with --socket", .0.display())]
     NotASocket(PathBuf),
-    /// Only root may.
-    #[error("permission denied for {}: lb's socket needs root, try sudo", .0.display())]
+    /// Only root may, or a group as well.
+    #[error(
+        "permission denied for {}: lb's socket needs root, or the group that the config's admin_group \
+         names; try sudo", .0.display()
+    )]
     PermissionDenied(PathBuf),
     /// The daemon takes too long.
     #[error("lb has not answered on {} within {} s", .0.display(), PATIENCE.as_secs())]

@@ -1,6 +1,7 @@
 //! The admin socket: how an operator and other programs ask the running daemon.
 //!
-//! HTTP/1.1 with JSON over a Unix socket that belongs to root alone, one request a connection:
+//! HTTP/1.1 with JSON over a Unix socket that belongs to root, or to a group as well, one request a
+//! connection:
 //!
 //! | request | answer |
 //! |---|---|
@@ -29,6 +30,7 @@
 mod client;
 mod connections;
 mod filter;
+mod group;
 mod routes;
 mod rows;
 mod server;
@@ -44,6 +46,7 @@ use crate::control::Order;
 pub use client::{Client, ClientError};
 pub(crate) use connections::{Asked, Connections};
 pub use filter::EventFilter;
+pub use group::id_of;
 pub(crate) use server::converse;
 pub use server::{Limits, Server};
 pub use socket::AdminError;

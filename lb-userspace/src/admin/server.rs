@@ -20,11 +20,12 @@ use tower_service::Service;
 
 use super::{
     connections::{Asked, Connections},
+    group::id_of,
     routes::{self, Problem},
     socket::{AdminError, Socket},
     trace::Lasting,
 };
-use crate::control::Handle;
+use crate::{config::AdminGroup, control::Handle};
 
 /// The largest body of a request, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -84,7 +85,16 @@ impl Server {
     /// Where another daemon answers on `path`, where something else than a socket is there, and
     /// where the system refuses.
     pub fn bind(path: &Path) -> Result<Self, AdminError> {
-        Ok(Self { socket: Socket::bind(path)?, limits: Limits::default() })
+        Self::bind_for(path, None)
+    }
+
+    /// As [`Server::bind`]; where there is a group, the socket is its as well, with mode 0660.
+    ///
+    /// # Errors
+    /// As [`Server::bind`], and where the host does not know the group.
+    pub fn bind_for(path: &Path, group: Option<&AdminGroup>) -> Result<Self, AdminError> {
+        let group = group.map(id_of).transpose()?;
+        Ok(Self { socket: Socket::bind(path, group)?, limits: Limits::default() })
     }
 
     /// With other limits than the usual ones.

@@ -1,4 +1,4 @@
-//! The socket's place in the file system: root's alone, one daemon's at a time.
+//! The socket's place in the file system: root's alone or a group's as well, one daemon's at a time.
 
 use std::{
     fs::{self, DirBuilder, File, Permissions, TryLockError},
@@ -6,7 +6,7 @@ use std::{
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::{
-            fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
+            fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, lchown},
             net::UnixListener,
         },
     },
@@ -18,6 +18,7 @@ use std::{
 use nix::{
     errno::Errno,
     sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen},
+    unistd::Gid,
 };
 use thiserror::Error;
 
@@ -43,6 +44,20 @@ pub enum AdminError {
     Directory {
         /// The directory.
         path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The group of the socket is none of this host's.
+    #[error(
+        "there is no group {0} here, which admin_group names: make it (`groupadd --system {0}`), or \
+         name another"
+    )]
+    UnknownGroup(String),
+    /// The host cannot say which group it is.
+    #[error("cannot look up the group {group}, which admin_group names")]
+    Groups {
+        /// The group.
+        group: String,
         /// Why.
         source: io::Error,
     },
@@ -76,9 +91,9 @@ pub(super) struct Name {
 }
 
 impl Socket {
-    /// Listens on `path` with mode 0600, and makes its directory (0755) where there is none. The
-    /// socket of a dead daemon is replaced.
-    pub(super) fn bind(path: &Path) -> Result<Self, AdminError> {
+    /// Listens on `path` with mode 0600, or 0660 where a group has it as well, and makes its directory
+    /// (0755) where there is none. The socket of a dead daemon is replaced.
+    pub(super) fn bind(path: &Path, group: Option<Gid>) -> Result<Self, AdminError> {
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -98,6 +113,9 @@ impl Socket {
         let listener = listen_on(path).map_err(failed("create"))?;
         let made = fs::symlink_metadata(path).map_err(failed("examine"))?;
         let name = Name { path: path.to_owned(), device_and_inode: (made.dev(), made.ino()) };
+        if let Some(group) = group {
+            open_to(path, group).map_err(failed("give a group"))?;
+        }
         Ok(Self { listener, name })
     }
 
@@ -174,6 +192,13 @@ fn listen_on(path: &Path) -> io::Result<UnixListener> {
     bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&socket, Backlog::new(BACKLOG)?)?;
     Ok(UnixListener::from(socket))
+}
+
+/// Gives the socket to a group, and then its members the right to connect. Nobody can have put another
+/// file in its place: the directory is root's, or one in which each removes his own files only.
+fn open_to(path: &Path, group: Gid) -> io::Result<()> {
+    lchown(path, None, Some(group.as_raw()))?;
+    fs::set_permissions(path, Permissions::from_mode(0o660))
 }
 
 fn unix_socket() -> nix::Result<OwnedFd> {

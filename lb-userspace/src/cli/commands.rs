@@ -9,7 +9,6 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::{CommandFactory, error::ErrorKind};
 use clap_complete::Shell;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::de::DeserializeOwned;
 use tokio::runtime;
 
@@ -18,14 +17,11 @@ use super::{
     logging, man, tables, trace,
 };
 use crate::{
-    admin::{Client, EventFilter},
+    admin::{Client, EventFilter, id_of},
     config::Config,
     control::Order,
     daemon, detach, top,
 };
-
-/// Threads of the daemon: it waits for timers and sockets, and needs no more on a larger machine.
-const DAEMON_THREADS: usize = 2;
 
 /// Carries out one command.
 ///
@@ -81,29 +77,17 @@ fn detach(wanted: &Detach) -> anyhow::Result<ExitCode> {
 
 fn balance(config: &Path, force: bool) -> anyhow::Result<ExitCode> {
     logging::start();
-    raise_open_files();
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(DAEMON_THREADS)
-        .enable_all()
-        .build()
-        .context("cannot start the daemon's threads")?;
-    runtime.block_on(daemon::run(config, force))?;
+    daemon::run(config, force)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Each keepalive takes a descriptor, and a second one while its connection ends, and so does each admin
-/// client; the usual soft limit is 1,024.
-fn raise_open_files() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(errno) = raised {
-        log::warn!("cannot raise the limit of open files: {errno}");
-    }
 }
 
 fn check(path: &Path) -> anyhow::Result<ExitCode> {
     match Config::load(path) {
-        Ok(_) => {
+        Ok(config) => {
+            // It would keep the daemon from starting.
+            if let Some(group) = &config.admin_group {
+                id_of(group).with_context(|| format!("{}: admin_group", path.display()))?;
+            }
             print(format!("{} is right\n", path.display()).as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }

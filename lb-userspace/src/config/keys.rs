@@ -21,6 +21,7 @@ pub(super) static ROOT: Level = Level {
         "flow_capacity",
         "snat_ports",
         "admin_socket",
+        "admin_group",
         "metrics_listen",
         "syslog",
         "syslog_facility",

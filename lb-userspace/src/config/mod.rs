@@ -12,6 +12,7 @@ mod address;
 mod document;
 mod duration;
 mod error;
+mod group;
 mod keepalive;
 mod keys;
 mod reader;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, Problem};
+pub use group::AdminGroup;
 pub use syslog::{Syslog, SyslogTarget};
 
 use report::Report;
@@ -81,6 +83,8 @@ pub struct Config {
     pub persist: Option<PathBuf>,
     /// Absolute path of the admin socket, short enough for a `sockaddr_un` (unix(7)).
     pub admin_socket: PathBuf,
+    /// The group whose members may use it as root may; nobody else where it is absent.
+    pub admin_group: Option<AdminGroup>,
     /// Where Prometheus asks for figures; nowhere where it is absent.
     pub metrics_listen: Option<SocketAddr>,
     /// Where events are sent to, beside the log.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::address::address;
+use super::group::{AdminGroup, admin_group};
 use super::keys::{BACKEND, KEEPALIVE, ROOT, SERVICE};
 use super::reader::{Located, Nested, Read, TableReader};
 use super::report::{Refused, Report};
@@ -39,6 +40,7 @@ pub(super) struct RawConfig {
     pub persist: Read<bool>,
     pub pin_directory: Read<PathBuf>,
     pub admin_socket: Read<PathBuf>,
+    pub admin_group: Result<Option<Located<AdminGroup>>, Refused>,
     pub metrics_listen: Result<Option<Located<SocketAddr>>, Refused>,
     pub syslog: Result<Option<Located<SyslogTarget>>, Refused>,
     pub syslog_facility: Result<Option<Located<u8>>, Refused>,
@@ -122,6 +124,7 @@ pub(super) fn read(document: &DeTable<'_>, report: &mut Report) -> RawConfig {
     let persist = table.or_default("persist", false, switch);
     let pin_directory =
         table.or_default("pin_directory", PathBuf::from(DEFAULT_PIN_DIRECTORY), pin_directory);
+    let admin_group = table.optional("admin_group", admin_group);
     let metrics_listen = table.optional("metrics_listen", listener);
     let syslog = table.optional("syslog", syslog::target);
     let syslog_facility = table.optional("syslog_facility", syslog::facility);
@@ -139,6 +142,7 @@ pub(super) fn read(document: &DeTable<'_>, report: &mut Report) -> RawConfig {
         persist,
         pin_directory,
         admin_socket,
+        admin_group,
         metrics_listen,
         syslog,
         syslog_facility,

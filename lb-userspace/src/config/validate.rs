@@ -198,6 +198,7 @@ fn build(raw: RawConfig) -> Result<Config, Refused> {
             raw.persist?.value.then_some(directory)
         },
         admin_socket: raw.admin_socket?.value,
+        admin_group: raw.admin_group?.map(|group| group.value),
         metrics_listen: raw.metrics_listen?.map(|listen| listen.value),
         syslog: syslog::build(raw.syslog, raw.syslog_facility)?,
         services: raw.services?.into_iter().map(build_service).collect::<Result<_, _>>()?,

@@ -6,6 +6,7 @@ mod fullness;
 mod kept;
 mod lists;
 mod network;
+mod process;
 mod reload;
 mod removal;
 mod requests;
@@ -23,7 +24,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use log::{info, warn};
+use log::{error, info, warn};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -31,20 +32,21 @@ use tokio::{
 };
 
 use crate::{
-    admin,
     config::Config,
     control::{Handle, Request},
     datapath::Datapath,
     events::{Event, Events, Kind, Severity},
     keepalive::{self, Keepalives, LiveTraffic, ProbeThread},
-    metrics,
     net::{self, Changes, Forwarding, Neighbours, VipAddresses, VlanOffload},
     report::InterfaceRow,
     state::State,
 };
+pub use process::run;
+
 use carry_out::Swept;
 use fullness::Fullness;
 use kept::{Beginning, Kept};
+use process::Doors;
 use removal::{Removal, Removals};
 use samples::Samples;
 use signals::{Signal, Signals};
@@ -107,16 +109,14 @@ struct Done {
     reloads_refused: u64,
 }
 
-/// Runs the balancer that the file describes, until SIGTERM or SIGINT. Where it is persistent, what it does to
-/// packets goes on then, until another run takes it over; `force`: also from one that it would misread.
-///
-/// # Errors
-/// Where it cannot start; what was done until then is undone, and what an earlier run has left goes on.
-pub async fn run(config_path: &Path, force: bool) -> anyhow::Result<()> {
-    let config = Config::load(config_path)?;
+/// As [`run`], on the process's threads.
+async fn balance(
+    config_path: &Path,
+    config: Config,
+    doors: Doors,
+    force: bool,
+) -> anyhow::Result<()> {
     let signals = Signals::catch().context("cannot catch signals")?;
-    let server = admin::Server::bind(&config.admin_socket)?;
-    let figures = config.metrics_listen.map(metrics::Server::bind).transpose()?;
     let (handle, requests) = Handle::new();
     let (events_in, events) = mpsc::channel(1024);
     let (doubts_in, doubts) = mpsc::unbounded_channel();
@@ -129,8 +129,7 @@ pub async fn run(config_path: &Path, force: bool) -> anyhow::Result<()> {
     let outcome = match daemon.start().await {
         Ok(()) => {
             goes_on = daemon.kept.is_some();
-            let served =
-                daemon.serve((server, figures), handle, requests, (events, doubts), signals);
+            let served = daemon.serve(doors, handle, requests, (events, doubts), signals);
             tokio::select! {
                 outcome = served => outcome,
                 () = probes.ended() => Err(anyhow!("the thread of keepalives has ended")),
@@ -145,7 +144,7 @@ pub async fn run(config_path: &Path, force: bool) -> anyhow::Result<()> {
 impl Daemon {
     async fn serve(
         &mut self,
-        (server, figures): (admin::Server, Option<metrics::Server>),
+        Doors { server, figures }: Doors,
         handle: Handle,
         mut requests: mpsc::Receiver<Request>,
         (mut events, mut doubts): (
@@ -157,10 +156,14 @@ impl Daemon {
         let (stop_figures, figures_stopped) = oneshot::channel::<()>();
         if let Some(figures) = figures {
             info!("figures for Prometheus at http://{}/metrics", figures.address());
-            tokio::spawn(figures.serve(handle.clone(), async {
+            let handle = handle.clone();
+            tokio::spawn(async move {
                 // A dropped sender stops it as well.
-                let _ = figures_stopped.await;
-            }));
+                let stop = async { drop(figures_stopped.await) };
+                if let Err(error) = figures.serve(handle, stop).await {
+                    error!("{error}");
+                }
+            });
         }
         let (stop_server, stopped) = oneshot::channel::<()>();
         let mut server = tokio::spawn(server.serve(handle, async {

@@ -106,6 +106,7 @@ fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
         ("flow_capacity", old.flow_capacity != new.flow_capacity),
         ("snat_ports", old.snat_ports != new.snat_ports),
         ("admin_socket", old.admin_socket != new.admin_socket),
+        ("admin_group", old.admin_group != new.admin_group),
         ("metrics_listen", old.metrics_listen != new.metrics_listen),
     ]
     .into_iter()

@@ -4,6 +4,8 @@ use std::{fs, io, path::Path};
 
 use aya::maps::{Array, IterableMap as _, Map, MapData};
 
+use super::handles;
+
 const BLOCK: usize = 4096;
 /// The number of bytes, in front of them.
 const LENGTH: usize = size_of::<u64>();
@@ -24,8 +26,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         block[..part.len()].copy_from_slice(part);
         blocks.set(at, block, 0).map_err(io::Error::other)?;
     }
-    let id = blocks.map().info().map_err(io::Error::other)?.id();
-    let map = MapData::from_id(id).map_err(io::Error::other)?;
+    let map = handles::of_map(blocks.map()).map_err(io::Error::other)?;
     // bpffs takes no names with dots.
     let mut new = path.as_os_str().to_owned();
     new.push("-new");

@@ -13,7 +13,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, ArrayOfMaps, IterableMap as _, Map, MapData, MapError},
+    maps::{Array, ArrayOfMaps, IterableMap as _, Map, MapData},
 };
 use lb_common::{
     Address as _, Backend, BackendCounters, Flow, FlowKey, Ip, Ip4, MAX_BACKENDS, NARROW_MAP,
@@ -28,8 +28,10 @@ use tiers::Tiers;
 use super::{
     Geometry, batch,
     error::DatapathError,
+    handles,
     leases::{Held, Leases},
     loads::Loads,
+    pins::Pins,
     pressure,
     removed::Removed,
     take,
@@ -86,11 +88,11 @@ impl FlowTable {
         leases: Leases,
         removed: Removed,
     ) -> Result<Self, DatapathError> {
-        let narrow = another_handle(ebpf, NARROW_MAP)?;
+        let narrow = array_of(ebpf, NARROW_MAP)?;
         Ok(Self(Arc::new(Shared {
             narrow: Table::new(NARROW_MAP, Kind::Narrow, narrow, buckets(capacity)),
             wide: OnceLock::new(),
-            backends: another_handle(ebpf, BACKENDS)?,
+            backends: array_of(ebpf, BACKENDS)?,
             capacity,
             seed,
             tiers: Tiers::new(ebpf, capacity)?,
@@ -100,36 +102,47 @@ impl FlowTable {
 
     /// Makes the table for flows that are not IPv4 ones of services, if it is not there: most
     /// balancers have none of those, and it takes twice the memory of the other.
-    pub(super) fn need_wide(&self, slot: &mut WideSlot) -> Result<(), DatapathError> {
+    pub(super) fn need_wide(
+        &self,
+        slot: &mut WideSlot,
+        pins: Option<&Pins>,
+    ) -> Result<(), DatapathError> {
         if self.0.wide.get().is_some() {
             return Ok(());
         }
         let buckets = buckets(self.0.capacity);
         let map = WideMap::create(buckets, WIDE_FLAGS)
             .map_err(DatapathError::map(WIDE_MAP, "create a table for"))?;
+        if let Some(pins) = pins {
+            // By its own name: out of the other map the kernel gives it to CAP_SYS_ADMIN alone.
+            pins.keep_wide(map.map())?;
+        }
         slot.0.set(0, &map, 0).map_err(DatapathError::map(WIDE_MAP, "write"))?;
-        let id = map.map().info().map_err(DatapathError::map(WIDE_MAP, "describe"))?.id();
-        let map = MapData::from_id(id).map_err(DatapathError::map(WIDE_MAP, "open"))?;
+        let map = handles::of_map(map.map()).map_err(DatapathError::map(WIDE_MAP, "open"))?;
         self.0.wide.get_or_init(|| Table::new(WIDE_MAP, Kind::Wide, map, buckets));
         Ok(())
     }
 
     /// Finds the tables that an earlier process has made, and has the program look for flows wherever they may
     /// be: it does not know where the one before it has put them.
-    pub(super) fn take_over(&self, slot: &mut WideSlot) -> Result<(), DatapathError> {
+    pub(super) fn take_over(
+        &self,
+        slot: &mut WideSlot,
+        pins: Option<&Pins>,
+    ) -> Result<(), DatapathError> {
         self.0.tiers.look_everywhere()?;
-        let buckets = buckets(self.0.capacity);
-        match slot.0.get(&0, 0) {
-            Ok(map) => {
-                let id = map.map().info().map_err(DatapathError::map(WIDE_MAP, "describe"))?.id();
-                let map = MapData::from_id(id).map_err(DatapathError::map(WIDE_MAP, "open"))?;
-                self.0.wide.get_or_init(|| Table::new(WIDE_MAP, Kind::Wide, map, buckets));
-                Ok(())
-            }
+        let Some(map) = pins.map(Pins::wide).transpose()?.flatten() else {
             // It has not been needed so far.
-            Err(MapError::KeyNotFound) => Ok(()),
-            Err(error) => Err(DatapathError::map(WIDE_MAP, "read")(error)),
-        }
+            return Ok(());
+        };
+        let buckets = buckets(self.0.capacity);
+        let another = handles::of_map(&map).map_err(DatapathError::map(WIDE_MAP, "open"))?;
+        let inner = Map::from_map_data(another).and_then(WideMap::try_from);
+        let inner = inner.map_err(DatapathError::map(WIDE_MAP, "use"))?;
+        // The process may have ended between the two.
+        slot.0.set(0, &inner, 0).map_err(DatapathError::map(WIDE_MAP, "write"))?;
+        self.0.wide.get_or_init(|| Table::new(WIDE_MAP, Kind::Wide, map, buckets));
+        Ok(())
     }
 
     /// Every flow. One that comes or goes meanwhile may be left out.
@@ -327,17 +340,10 @@ impl Notes {
     }
 }
 
-/// A second handle to a map of the object.
-fn another_handle(ebpf: &Ebpf, name: &'static str) -> Result<MapData, DatapathError> {
-    let id = ebpf
-        .maps()
-        .find(|(its, _)| *its == name)
-        .and_then(|(_, map)| match map {
-            Map::Array(map) => Some(map.info()),
-            _ => None,
-        })
-        .ok_or(DatapathError::Missing(name))?
-        .map_err(DatapathError::map(name, "describe"))?
-        .id();
-    MapData::from_id(id).map_err(DatapathError::map(name, "open"))
+/// A second handle to an array of the object.
+fn array_of(ebpf: &Ebpf, name: &'static str) -> Result<MapData, DatapathError> {
+    match ebpf.map(name) {
+        Some(Map::Array(map)) => handles::of_map(map).map_err(DatapathError::map(name, "open")),
+        _ => Err(DatapathError::Missing(name)),
+    }
 }

@@ -19,6 +19,7 @@ use super::{
     counters::Counters,
     error::DatapathError,
     flows::{FlowTable, WideSlot},
+    handles,
     leases::Leases,
     live::LiveSigns,
     pairs::PortRules,
@@ -95,6 +96,8 @@ impl Datapath {
             pins.create()?;
             pins.keep_maps(&ebpf)?;
         }
+        let descriptors =
+            handles::of_maps(&ebpf).map_err(DatapathError::map("of the programs", "keep"))?;
         let steps_kept = pins.as_ref().map(|pins| pins.keep_steps(&ebpf)).transpose()?;
         program_of(&mut ebpf, ENTRY)?.load().map_err(DatapathError::verify(ENTRY))?;
         let mut steps: ProgramArray<MapData> = take(&mut ebpf, STEPS)?;
@@ -129,6 +132,7 @@ impl Datapath {
             geometry,
             pins: pins.zip(steps_kept),
             taken_over,
+            descriptors,
         })
     }
 

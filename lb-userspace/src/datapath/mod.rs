@@ -11,6 +11,7 @@ mod entries;
 mod error;
 mod flows;
 mod fragments;
+mod handles;
 mod handoff;
 mod leases;
 mod live;
@@ -31,7 +32,8 @@ mod usage;
 mod vlans;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -90,6 +92,8 @@ pub struct Datapath {
     pins: Option<(Pins, String)>,
     /// Another process has run it before.
     taken_over: bool,
+    /// Of all maps, by the kernel's names.
+    descriptors: BTreeMap<String, OwnedFd>,
 }
 
 impl Datapath {
@@ -110,7 +114,8 @@ impl Datapath {
     /// # Errors
     /// Where the maps cannot be read or written.
     pub fn take_over(&mut self, desired: &Desired) -> Result<(), DatapathError> {
-        self.flows.take_over(&mut self.wide)?;
+        let pins = self.pins.as_ref().map(|(pins, _)| pins);
+        self.flows.take_over(&mut self.wide, pins)?;
         self.config.take_over(desired)?;
         self.vlans.take_over()
     }
@@ -177,7 +182,8 @@ impl Datapath {
     /// consistent configuration. After an error the next call starts from what was written.
     pub fn apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
         if desired.services.iter().any(|service| service.vip.is_ipv6() || service.outbound_nat) {
-            self.flows.need_wide(&mut self.wide)?;
+            let pins = self.pins.as_ref().map(|(pins, _)| pins);
+            self.flows.need_wide(&mut self.wide, pins)?;
         }
         let (over, takes) = (self.config.over(), self.config.takes());
         let applied = self.config.apply(desired, &mut self.counters);

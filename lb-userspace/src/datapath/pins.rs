@@ -30,6 +30,8 @@ const LINKS: &str = "links";
 const TRACE: [&str; 2] = ["trace-next", "trace-steps"];
 /// The map that is the daemon's own.
 pub(super) const REMOVED: &str = "removed";
+/// The table of flows that is made when it is needed.
+const WIDE: &str = "wide";
 /// Of the names of arrays of programs.
 const STEPS_PREFIX: &str = "steps-";
 
@@ -187,16 +189,36 @@ impl Pins {
 
     /// The map of what was removed, if it is kept.
     pub(super) fn removed(&self) -> Result<Option<MapData>, PinsError> {
-        let path = self.directory.join(REMOVED);
+        self.map(REMOVED)
+    }
+
+    /// Keeps the map of what was removed.
+    pub(super) fn keep_removed(&self, map: &MapData) -> Result<(), PinsError> {
+        self.keep(REMOVED, map)
+    }
+
+    /// The table of flows that are not IPv4 ones of services, if it is kept.
+    pub(super) fn wide(&self) -> Result<Option<MapData>, PinsError> {
+        self.map(WIDE)
+    }
+
+    /// Keeps that table.
+    pub(super) fn keep_wide(&self, map: &MapData) -> Result<(), PinsError> {
+        // One that was never used: the process ended before.
+        remove(&self.directory.join(WIDE))?;
+        self.keep(WIDE, map)
+    }
+
+    fn map(&self, name: &str) -> Result<Option<MapData>, PinsError> {
+        let path = self.directory.join(name);
         if !path.exists() {
             return Ok(None);
         }
         MapData::from_pin(&path).map(Some).map_err(|source| PinsError::Map { path, source })
     }
 
-    /// Keeps the map of what was removed.
-    pub(super) fn keep_removed(&self, map: &MapData) -> Result<(), PinsError> {
-        let path = self.directory.join(REMOVED);
+    fn keep(&self, name: &str, map: &MapData) -> Result<(), PinsError> {
+        let path = self.directory.join(name);
         map.pin(&path).map_err(|source| PinsError::Pin { path, source })
     }
 

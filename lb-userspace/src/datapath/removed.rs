@@ -7,6 +7,7 @@ use lb_common::MAX_BACKENDS;
 
 use super::{
     error::DatapathError,
+    handles,
     pins::{Pins, REMOVED},
     shared_words::SharedWords,
 };
@@ -27,8 +28,8 @@ impl Removed {
             None => {
                 let map = Words::create(MAX_BACKENDS, SHARED)
                     .map_err(DatapathError::map(REMOVED, "create"))?;
-                let id = map.map().info().map_err(DatapathError::map(REMOVED, "describe"))?.id();
-                let map = MapData::from_id(id).map_err(DatapathError::map(REMOVED, "open"))?;
+                let map =
+                    handles::of_map(map.map()).map_err(DatapathError::map(REMOVED, "open"))?;
                 if let Some(pins) = pins {
                     pins.keep_removed(&map)?;
                 }

@@ -39,7 +39,7 @@ pub struct ServerError {
 /// A listening socket for Prometheus.
 #[derive(Debug)]
 pub struct Server {
-    listener: tokio::net::TcpListener,
+    listener: TcpListener,
     address: SocketAddr,
 }
 
@@ -48,14 +48,10 @@ impl Server {
     ///
     /// # Errors
     /// Where the kernel refuses.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
     pub fn bind(address: SocketAddr) -> Result<Self, ServerError> {
         let failed = |source| ServerError { address, source };
         let listener = TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address })
     }
@@ -66,7 +62,17 @@ impl Server {
     }
 
     /// Answers until `shutdown` is complete.
-    pub async fn serve(self, handle: Handle, shutdown: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// Where the runtime cannot take the socket.
+    pub async fn serve(
+        self,
+        handle: Handle,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServerError> {
+        let Self { listener, address } = self;
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|source| ServerError { address, source })?;
         let router = Router::new().route("/metrics", get(metrics)).with_state(handle);
         let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
         let mut connections = Connections::new(limits.connections);
@@ -74,7 +80,7 @@ impl Server {
         loop {
             let accepted = tokio::select! {
                 () = &mut shutdown => break,
-                accepted = self.listener.accept() => accepted,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) if connections.make_room() => {
@@ -85,7 +91,7 @@ impl Server {
                 // Closed: who asks so often asks again.
                 Ok(_) => {}
                 Err(error) => {
-                    log::warn!("cannot accept on metrics_listen, {}: {error}", self.address);
+                    log::warn!("cannot accept on metrics_listen, {address}: {error}");
                     tokio::select! {
                         () = &mut shutdown => break,
                         () = sleep(ACCEPT_AGAIN) => {}
@@ -94,6 +100,7 @@ impl Server {
             }
         }
         connections.close(limits.grace).await;
+        Ok(())
     }
 }
 

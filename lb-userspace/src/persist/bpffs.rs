@@ -13,7 +13,7 @@ use super::PersistError;
 const USUAL: &str = "/sys/fs/bpf";
 
 /// Makes a directory in bpffs, for root alone. Where nothing is mounted at the usual place, it is mounted there.
-pub(super) fn create(directory: &Path) -> Result<(), PersistError> {
+pub fn create(directory: &Path) -> Result<(), PersistError> {
     let usual = Path::new(USUAL);
     if directory.starts_with(usual) && usual.is_dir() && !is_bpffs(usual)? {
         let nothing = None::<&str>;

@@ -21,6 +21,7 @@ use nix::{
 use thiserror::Error;
 
 use crate::datapath::{Datapath, Pins, PinsError, bytes};
+pub use bpffs::create as create_directory;
 pub use record::{FoundRecord, Record};
 
 const RECORD: &str = "record";

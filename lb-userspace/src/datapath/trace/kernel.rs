@@ -17,7 +17,6 @@ const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_BTF_LOAD: libc::c_long = 18;
 const BPF_MAP_FREEZE: libc::c_long = 22;
 const BPF_LINK_UPDATE: libc::c_long = 29;
-const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_PROG_ARRAY: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
@@ -81,13 +80,6 @@ struct BtfLoad {
     log_buf: u64,
     size: u32,
     log_size: u32,
-}
-
-#[repr(C)]
-struct GetFdById {
-    id: u32,
-    next_id: u32,
-    open_flags: u32,
 }
 
 /// A map of `entries` programs, by number.
@@ -177,13 +169,6 @@ pub(super) fn load_xdp(
     let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
     let said = crate::datapath::error::verdict(&String::from_utf8_lossy(&log[..end]));
     Err(io::Error::new(refused.kind(), format!("{name}: {refused} ({said})")))
-}
-
-/// The link with this number.
-pub(super) fn link(id: u32) -> io::Result<OwnedFd> {
-    let mut attributes = GetFdById { id, next_id: 0, open_flags: 0 };
-    // SAFETY: nothing is pointed at.
-    unsafe { bpf_fd(BPF_LINK_GET_FD_BY_ID, &mut attributes) }
 }
 
 /// Gives the kernel the types of an object.

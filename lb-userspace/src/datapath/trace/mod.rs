@@ -5,7 +5,6 @@ mod record;
 mod telling;
 
 use std::{
-    collections::BTreeMap,
     io,
     os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     time::Duration,
@@ -13,7 +12,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, GlobalData,
-    maps::{Array, Map, MapData, MapInfo, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, Map, MapData, PerCpuArray, ProgramArray, RingBuf},
     programs::ProgramFd,
 };
 use lb_common::{
@@ -29,7 +28,7 @@ pub use record::Record;
 use telling::{Shared, Telling};
 
 use super::{
-    Datapath, Geometry, clock::monotonic, error::DatapathError, pins::Pins, program_of,
+    Datapath, Geometry, clock::monotonic, error::DatapathError, handles, pins::Pins, program_of,
     syscall::wait_for_packets, take,
 };
 
@@ -70,16 +69,12 @@ impl Datapath {
     /// # Errors
     /// Where the kernel does not say what it has.
     pub fn prepare_trace(&mut self) -> Result<Preparation, DatapathError> {
-        let mut maps = BTreeMap::new();
-        for id in self.map_ids()? {
-            let info = MapInfo::from_id(id).map_err(DatapathError::map(TRACE_NAME, "find"))?;
-            let fd = info.fd().map_err(DatapathError::map(TRACE_NAME, "open"))?;
-            let fd = fd.as_fd().try_clone_to_owned().map_err(failed("keep a map"))?;
-            maps.insert(info.name_as_str().unwrap_or_default().to_owned(), fd);
-        }
+        let copy = |(name, fd): (&String, &OwnedFd)| Ok((name.clone(), fd.try_clone()?));
+        let maps = self.descriptors.iter().map(copy);
+        let maps = maps.collect::<io::Result<_>>().map_err(failed("keep a map"))?;
         let links = self.attachments.iter().map(|attachment| {
             let id = attachment.link_id().map_err(io::Error::other)?;
-            kernel::link(id)
+            handles::of_link(id)
         });
         let links = links.collect::<io::Result<Vec<_>>>().map_err(failed("open a link"))?;
         let program = program_of(&mut self.ebpf, ENTRY)?;
@@ -90,9 +85,6 @@ impl Datapath {
         Ok(Preparation { shared: Shared { maps, seed, flow_capacity }, links, entry, pins })
     }
 }
-
-/// What an error calls the maps of all programs.
-const TRACE_NAME: &str = "of the XDP programs";
 
 fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> DatapathError {
     move |source| DatapathError::Trace { operation, source }

@@ -15,13 +15,10 @@ use lb_common::{
 };
 
 use super::kernel;
-use crate::datapath::STEPS;
+use crate::datapath::{STEPS, handles::name_in_kernel};
 
 /// The object that the build script made, aligned for the ELF reader.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tells.o"));
-
-/// Names of maps in the kernel have 15 bytes at most (`BPF_OBJ_NAME_LEN`).
-const NAME: usize = 15;
 
 /// What the usual programs have that these have as well.
 pub(super) struct Shared {
@@ -99,7 +96,7 @@ fn link(
     let known = descriptions.iter().filter_map(|(name, description)| {
         let own = own.get(name.as_str()).map(|fd| fd.as_raw_fd());
         let constant = || constants.get(name.as_str()).map(|fd| fd.as_raw_fd());
-        let shared = || shared.maps.get(name.get(..NAME).unwrap_or(name)).map(|fd| fd.as_raw_fd());
+        let shared = || shared.maps.get(name_in_kernel(name)).map(|fd| fd.as_raw_fd());
         Some((name.as_str(), own.or_else(constant).or_else(shared)?, description))
     });
     let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
