@@ -95,8 +95,8 @@ pub enum Request {
     Order(BackendName, Order, oneshot::Sender<Result<String, Refused>>),
     /// Read the config file again.
     Reload(oneshot::Sender<Result<String, Refused>>),
-    /// Say what it would change to take in this file.
-    Plan(PathBuf, oneshot::Sender<Result<Plan, Refused>>),
+    /// Say what it would change to take in this text, of the file with this name.
+    Plan(PathBuf, String, oneshot::Sender<Result<Plan, Refused>>),
     /// Tell of packets.
     Trace(TraceOptions, oneshot::Sender<Result<Traced, Refused>>),
 }
@@ -142,9 +142,9 @@ impl Handle {
         self.ask(Request::Reload).await?
     }
 
-    /// Says what it would change to take in the file at this absolute path.
-    pub async fn plan(&self, file: PathBuf) -> Result<Plan, Refused> {
-        self.ask(|answer| Request::Plan(file, answer)).await?
+    /// Says what it would change to take in this text, of the file with this name.
+    pub async fn plan(&self, file: PathBuf, text: String) -> Result<Plan, Refused> {
+        self.ask(|answer| Request::Plan(file, text, answer)).await?
     }
 
     /// Tells of packets.

@@ -60,6 +60,66 @@ fn garbage_and_hanging_clients_disturb_no_connection() -> Result<()> {
     Ok(())
 }
 
+/// What the process has of memory that is its own, in bytes.
+fn own_memory(balanced: &Balanced) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", balanced.daemon.pid()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib: u64 = line.context("no RssAnon")?.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib << 10)
+}
+
+#[test]
+fn a_thousand_clients_at_once_disturb_no_connection() -> Result<()> {
+    lb_tests::limits::raise_open_files()?;
+    let balanced = Balanced::start()?;
+    let held = balanced.hold(200)?;
+    let path = balanced.daemon.socket();
+    balanced.daemon.show("summary")?;
+    let before = own_memory(&balanced)?;
+
+    let mut clients = Vec::new();
+    for i in 0..1000_u16 {
+        let mut client = UnixStream::connect(&path)?;
+        client.set_nonblocking(true)?;
+        let said: &[u8] = match i % 5 {
+            0 => &[b'a'; 60_000],
+            1 => b"POST /v1/order HTTP/1.1\r\nHost: l\r\nContent-Length: 60000\r\n\r\n{",
+            2 => b"POST /v1/plan?file=a HTTP/1.1\r\nHost: l\r\nContent-Length: 8000000\r\n\r\n#",
+            // Complete, and its answer is not read.
+            3 => b"GET /v1/snapshot HTTP/1.1\r\nHost: l\r\n\r\n",
+            _ => b"",
+        };
+        // It may be refused before it has said all.
+        let _ = client.write(said);
+        clients.push(client);
+    }
+    for _ in 0..10 {
+        assert_eq!(balanced.daemon.show("summary")?["active_flows"], 200, "it answers beside them");
+    }
+    let after = own_memory(&balanced)?;
+    println!("{} KiB of memory, {} KiB with a thousand clients", before >> 10, after >> 10);
+    // Each of 64 has 64 KiB at most, and one a config file.
+    assert!(after < before + (16 << 20), "{before} bytes became {after}");
+    let told = clients.iter().filter(|client| {
+        let mut client: &UnixStream = client;
+        let mut answer = [0; 12];
+        client.read(&mut answer).is_ok_and(|read| &answer[..read] == b"HTTP/1.1 503")
+    });
+    let told = told.count();
+    println!("{told} were told that there are too many");
+    // All but those that are served or waited for, and the complete ones.
+    assert!(told >= 1000 - 200 - 64, "{told}");
+
+    let new = balanced.short(100)?;
+    assert_eq!(new.ok, 100, "{new}");
+    let report = held.stop();
+    println!("{report}");
+    assert!(report.breaks.is_empty() && report.moves.is_empty(), "{report}");
+    assert!(report.worst_answer < SECOND, "{report}");
+    drop(clients);
+    Ok(())
+}
+
 #[test]
 fn the_socket_is_roots_alone() -> Result<()> {
     const NOBODY: u32 = 65534;

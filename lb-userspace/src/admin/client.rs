@@ -22,7 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Done, EventFilter, Failure, MATCHED, OrderBody, PlanBody};
+use super::{Done, EventFilter, Failure, MATCHED, OrderBody, PLAN, PlanName};
 use crate::{
     control::{BackendName, Order},
     listing::{FlowName, FlowQuery},
@@ -156,13 +156,15 @@ impl Client {
         self.do_it("/v1/reload", &()).await
     }
 
-    /// The JSON text of what a reload of the file at this absolute path would change.
+    /// The JSON text of what a reload would change if the config file had this text; `file` is the name
+    /// by which refusals call it.
     ///
     /// # Errors
     /// Where the daemon cannot be asked, or refuses.
-    pub async fn plan(&self, file: PathBuf) -> Result<Bytes, ClientError> {
-        let body = encoded(serde_json::to_vec(&PlanBody { file }))?;
-        self.ask(Method::POST, "/v1/plan", body.into()).await
+    pub async fn plan(&self, file: &Path, text: String) -> Result<Bytes, ClientError> {
+        let name = PlanName { file: file.to_owned() };
+        let query = encoded(serde_urlencoded::to_string(name))?;
+        self.ask(Method::POST, &format!("{PLAN}?{query}"), text.into()).await
     }
 
     /// What a JSON text of the daemon says.
@@ -217,7 +219,6 @@ impl Client {
                 .method(method)
                 .uri(path)
                 .header(header::HOST, "lb")
-                .header(header::CONTENT_TYPE, "application/json")
                 .body(Full::new(body)),
         )?;
         let response = self.in_time(self.send(request)).await??;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use tokio::{
+    sync::Notify,
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
@@ -22,6 +23,7 @@ pub(crate) struct Asked(Arc<Flags>);
 struct Flags {
     asked: AtomicBool,
     lasting: AtomicBool,
+    parting: Notify,
 }
 
 impl Asked {
@@ -31,6 +33,11 @@ impl Asked {
 
     fn is_set(&self) -> bool {
         self.0.asked.load(Ordering::Relaxed)
+    }
+
+    /// Complete when its place is given to another; its task has to end then, at once.
+    pub(crate) async fn parted(&self) {
+        self.0.parting.notified().await;
     }
 
     /// Its answer goes on for as long as the client wants.
@@ -56,7 +63,7 @@ impl Connections {
     }
 
     /// Makes room for one more connection: where there is none, the oldest whose request is not
-    /// complete is closed. So clients that connect and say nothing never keep out one that asks.
+    /// complete is told that it parts. So clients that connect and say nothing never keep out one that asks.
     /// `false` where every connection is being answered.
     pub(crate) fn make_room(&mut self) -> bool {
         self.open.retain(|(_, task)| !task.is_finished());
@@ -65,8 +72,8 @@ impl Connections {
         }
         let silent = self.open.iter().position(|(asked, _)| !asked.is_set());
         match silent.and_then(|oldest| self.open.remove(oldest)) {
-            Some((_, task)) => {
-                task.abort();
+            Some((asked, _)) => {
+                asked.0.parting.notify_one();
                 true
             }
             None => false,
@@ -106,10 +113,12 @@ mod tests {
         let mut connections = Connections::new(3);
         let first = hanging(&mut connections);
         let second = hanging(&mut connections);
-        hanging(&mut connections);
+        let third = hanging(&mut connections);
         first.set();
 
         assert!(connections.make_room());
+        second.parted().await;
+        assert!(timeout_at(Instant::now(), third.parted()).await.is_err());
         assert_eq!(connections.open.len(), 2);
         assert!(Arc::ptr_eq(&connections.open[0].0.0, &first.0), "the one that is answered stays");
         assert!(!connections.open.iter().any(|(asked, _)| Arc::ptr_eq(&asked.0, &second.0)));

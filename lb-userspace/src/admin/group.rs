@@ -15,9 +15,7 @@ pub fn id_of(group: &AdminGroup) -> Result<Gid, AdminError> {
         AdminGroup::Name(name) => match Group::from_name(name) {
             Ok(Some(found)) => Ok(found.gid),
             Ok(None) => Err(AdminError::UnknownGroup(name.clone())),
-            Err(errno) => {
-                Err(AdminError::Groups { group: name.clone(), source: errno.into() })
-            }
+            Err(errno) => Err(AdminError::Groups { group: name.clone(), source: errno.into() }),
         },
     }
 }

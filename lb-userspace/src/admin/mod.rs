@@ -16,7 +16,7 @@
 //! | `GET /v1/events`, with an [`EventFilter`] as query | array of [`EventRow`](crate::events::EventRow), the oldest first |
 //! | `POST /v1/order` with an [`OrderBody`] | [`Done`] |
 //! | `POST /v1/reload` | [`Done`] |
-//! | `POST /v1/plan` with a [`PlanBody`] | [`Plan`](crate::plan::Plan) |
+//! | `POST /v1/plan` with a [`PlanName`] as query and the text of a config file | [`Plan`](crate::plan::Plan) |
 //! | `POST /v1/trace` with [`TraceOptions`](crate::trace::TraceOptions) | a [`TraceEvent`](crate::trace::TraceEvent) a line, as they come |
 //!
 //! A list of flows that is in order has the header `lb-flows-matched`: how many there are on all pages.
@@ -47,10 +47,13 @@ pub use client::{Client, ClientError};
 pub(crate) use connections::{Asked, Connections};
 pub use filter::EventFilter;
 pub use group::id_of;
-pub(crate) use server::converse;
+pub(crate) use server::Desk;
 pub use server::{Limits, Server};
 pub use socket::AdminError;
 pub use trace::TraceStream;
+
+/// The one request that may have as long a body as a config file may be.
+const PLAN: &str = "/v1/plan";
 
 /// Of an answer: how many flows match, on whatever page.
 const MATCHED: &str = "lb-flows-matched";
@@ -79,10 +82,11 @@ pub struct Done {
     pub done: String,
 }
 
-/// What is sent to `POST /v1/plan`.
+/// Whose text is sent to `POST /v1/plan`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlanBody {
-    /// The file's absolute path.
+#[serde(deny_unknown_fields)]
+pub struct PlanName {
+    /// By which refusals call it; the daemon reads no file of that name.
     pub file: PathBuf,
 }
 

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Done, EventFilter, Failure, MATCHED, MAX_DEADLINE, OrderBody, PlanBody,
+    Done, EventFilter, Failure, MATCHED, MAX_DEADLINE, OrderBody, PLAN, PlanName,
     rows::{Pieces, in_batches},
     trace::lines,
 };
@@ -90,7 +90,7 @@ pub(super) fn router(handle: Handle, flow_lists: usize) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/order", post(order))
         .route("/v1/reload", post(reload))
-        .route("/v1/plan", post(plan))
+        .route(PLAN, post(plan))
         .route("/v1/trace", post(trace))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
@@ -181,13 +181,16 @@ async fn reload(State(daemon): State<Daemon>) -> Result<Response, Problem> {
     Ok(one(&Done { done: daemon.handle.reload().await? }))
 }
 
-async fn plan(State(daemon): State<Daemon>, body: Bytes) -> Result<Response, Problem> {
-    let PlanBody { file } = serde_json::from_slice(&body)
-        .map_err(|error| Problem::bad(format!("the body names no file: {error}")))?;
-    if !file.is_absolute() {
-        return Err(Problem::bad(format!("{} is not absolute", file.display())));
-    }
-    Ok(one(&daemon.handle.plan(file).await?))
+async fn plan(
+    State(daemon): State<Daemon>,
+    RawQuery(query): RawQuery,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let PlanName { file } = serde_urlencoded::from_str(&query.unwrap_or_default())
+        .map_err(|error| Problem::bad(format!("it is not said whose text this is: {error}")))?;
+    let text = String::from_utf8(body.into())
+        .map_err(|_| Problem::bad(format!("{} is not valid UTF-8", file.display())))?;
+    Ok(one(&daemon.handle.plan(file, text).await?))
 }
 
 async fn trace(State(daemon): State<Daemon>, body: Bytes) -> Result<Response, Problem> {

@@ -1,6 +1,6 @@
 //! Accepts connections on the admin socket and answers one request on each, within limits.
 
-use std::{convert::Infallible, future::Future, path::Path, time::Duration};
+use std::{convert::Infallible, future::Future, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -9,25 +9,34 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body as _, Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{UnixListener, UnixStream},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    net::UnixListener,
+    sync::{Semaphore, SemaphorePermit},
     time::{sleep, timeout},
 };
 use tower_service::Service;
 
 use super::{
+    PLAN,
     connections::{Asked, Connections},
     group::id_of,
     routes::{self, Problem},
     socket::{AdminError, Socket},
     trace::Lasting,
 };
-use crate::{config::AdminGroup, control::Handle};
+use crate::{
+    config::{self, AdminGroup},
+    control::Handle,
+};
 
-/// The largest body of a request, in bytes.
+/// The largest body of a request, in bytes, but of one with the text of a config file.
 const MAX_BODY: usize = 64 * 1024;
 /// The largest head of a request, in bytes; also how much of an answer waits to be written.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -39,8 +48,8 @@ const BUSY: &str = "{\"error\":\"too many requests at a time: try again in a mom
 /// What one client may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at a time. Beyond it, those without a complete request are closed, oldest
-    /// first; where there is none of these, the new one is refused.
+    /// Connections at a time. Beyond it, those without a complete request are refused, oldest
+    /// first; where there is none of these, the new one is.
     pub connections: usize,
     /// Until the head of a request is complete, and from then on until its body is.
     pub request: Duration,
@@ -50,6 +59,8 @@ pub struct Limits {
     /// From first to last: what the client has not read by then it does not get, but of an answer that
     /// lasts.
     pub connection: Duration,
+    /// Requests with a large body at a time; others wait, as long as theirs may take to come.
+    pub large: usize,
     /// Lists of flows at a time.
     pub flow_lists: usize,
     /// How long requests may go on at the end.
@@ -63,6 +74,7 @@ impl Default for Limits {
             request: Duration::from_secs(5),
             answer: Duration::from_secs(8),
             connection: Duration::from_secs(30),
+            large: 1,
             flow_lists: 2,
             grace: Duration::from_secs(1),
         }
@@ -119,8 +131,8 @@ impl Server {
             path: name.path().to_owned(),
             source,
         })?;
-        let router = routes::router(handle, limits.flow_lists);
         let mut connections = Connections::new(limits.connections);
+        let desk = Desk::new(routes::router(handle, limits.flow_lists), limits.clone());
 
         tokio::pin!(shutdown);
         loop {
@@ -131,10 +143,10 @@ impl Server {
             match accepted {
                 Ok((stream, _)) if connections.make_room() => {
                     let asked = Asked::default();
-                    let task = converse(stream, router.clone(), limits.clone(), asked.clone());
+                    let task = desk.clone().converse(stream, asked.clone());
                     connections.add(asked, tokio::spawn(task));
                 }
-                Ok((stream, _)) => refuse(&stream),
+                Ok((stream, _)) => drop(tokio::spawn(refuse(stream))),
                 Err(error) => {
                     log::warn!("cannot accept on {}: {error}", name.path().display());
                     tokio::select! {
@@ -151,85 +163,123 @@ impl Server {
     }
 }
 
-/// One request and its answer.
-pub async fn converse<S>(stream: S, router: Router, limits: Limits, asked: Asked)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let Limits { request, connection, .. } = limits;
-    let its = asked.clone();
-    let service = service_fn(move |request| {
-        let (router, limits, asked) = (router.clone(), limits.clone(), asked.clone());
-        async move { Ok::<_, Infallible>(answer(request, router, &limits, &asked).await) }
-    });
-    let mut conversation = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(request)
-        .keep_alive(false)
-        // A client may close its sending side after the request and still read the answer.
-        .half_close(true)
-        .max_buf_size(MAX_BUFFER)
-        .serve_connection(TokioIo::new(stream), service);
-    let ended = match timeout(connection, &mut conversation).await {
-        // Who gives it to a client ends it where the client no longer reads.
-        Err(_) if its.is_lasting() => Ok(conversation.await),
-        ended => ended,
-    };
-    match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => log::debug!("a client of the admin socket: {error}"),
-        Err(_) => log::debug!("a client of the admin socket has not read its answer in time"),
-    }
+/// Where requests are taken, within limits.
+#[derive(Debug, Clone)]
+pub(crate) struct Desk {
+    router: Router,
+    limits: Limits,
+    large: Arc<Semaphore>,
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    mut router: Router,
-    limits: &Limits,
-    asked: &Asked,
-) -> Response {
-    let (head, body) = request.into_parts();
-    let body = match timeout(limits.request, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let text = format!("the body is larger than {} KiB", MAX_BODY / 1024);
-            return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
-        }
-        Ok(Err(error)) => {
-            let text = format!("the body cannot be read: {error}");
-            return Problem::new(StatusCode::BAD_REQUEST, text).into_response();
-        }
-        Err(_) => {
-            let text = "the body did not come in time";
-            return Problem::new(StatusCode::REQUEST_TIMEOUT, text).into_response();
-        }
-    };
-    asked.set();
-    match timeout(limits.answer, router.call(Request::from_parts(head, Body::from(body)))).await {
-        Ok(Ok(response)) => {
-            if response.extensions().get::<Lasting>().is_some() {
-                asked.set_lasting();
+impl Desk {
+    pub(crate) fn new(router: Router, limits: Limits) -> Self {
+        let large = Arc::new(Semaphore::new(limits.large));
+        Self { router, limits, large }
+    }
+
+    /// One request and its answer.
+    pub(crate) async fn converse<S>(self, stream: S, asked: Asked)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Limits { request, connection, .. } = self.limits;
+        let its = asked.clone();
+        let service = service_fn(move |request| {
+            let (desk, asked) = (self.clone(), asked.clone());
+            async move { Ok::<_, Infallible>(desk.answer(request, &asked).await) }
+        });
+        let mut conversation = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(request)
+            .keep_alive(false)
+            // A client may close its sending side after the request and still read the answer.
+            .half_close(true)
+            .max_buf_size(MAX_BUFFER)
+            .serve_connection(TokioIo::new(stream), service);
+        let ended = tokio::select! {
+            ended = timeout(connection, &mut conversation) => ended,
+            () = its.parted() => {
+                refuse(conversation.into_parts().io.into_inner()).await;
+                return;
             }
-            response
+        };
+        let ended = match ended {
+            // Who gives it to a client ends it where the client no longer reads.
+            Err(_) if its.is_lasting() => Ok(conversation.await),
+            ended => ended,
+        };
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::debug!("a client of the admin socket: {error}"),
+            Err(_) => log::debug!("a client of the admin socket has not read its answer in time"),
         }
-        Err(_) => {
-            let seconds = limits.answer.as_secs_f64();
-            let text = format!(
-                "the daemon has not answered within {seconds} s; it may still do what was asked"
-            );
-            Problem::new(StatusCode::GATEWAY_TIMEOUT, text).into_response()
+    }
+
+    async fn answer(self, request: Request<Incoming>, asked: &Asked) -> Response {
+        let (head, body) = request.into_parts();
+        let (body, _large) =
+            match timeout(self.limits.request, self.take(head.uri.path(), body)).await {
+                Ok(Ok(taken)) => taken,
+                Ok(Err(problem)) => return problem.into_response(),
+                Err(_) => {
+                    let text = "the body did not come in time";
+                    return Problem::new(StatusCode::REQUEST_TIMEOUT, text).into_response();
+                }
+            };
+        asked.set();
+        let answer = self.router.clone().call(Request::from_parts(head, Body::from(body)));
+        match timeout(self.limits.answer, answer).await {
+            Ok(Ok(response)) => {
+                if response.extensions().get::<Lasting>().is_some() {
+                    asked.set_lasting();
+                }
+                response
+            }
+            Err(_) => {
+                let seconds = self.limits.answer.as_secs_f64();
+                let text = format!(
+                    "the daemon has not answered within {seconds} s; it may still do what was asked"
+                );
+                Problem::new(StatusCode::GATEWAY_TIMEOUT, text).into_response()
+            }
+        }
+    }
+
+    /// The whole body, and where it may be a large one, the right to have it.
+    async fn take(
+        &self,
+        path: &str,
+        body: Incoming,
+    ) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Problem> {
+        let most = if path == PLAN { config::MAX_FILE_BYTES as usize } else { MAX_BODY };
+        let too_large = || {
+            let text = format!("the body is larger than {} KiB", most / 1024);
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+        };
+        // As announced.
+        if body.size_hint().lower() > most as u64 {
+            return Err(too_large());
+        }
+        let permit = if path == PLAN { self.large.acquire().await.ok() } else { None };
+        match Limited::new(body, most).collect().await {
+            Ok(body) => Ok((body.to_bytes(), permit)),
+            Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+            Err(error) => {
+                let text = format!("the body cannot be read: {error}");
+                Err(Problem::new(StatusCode::BAD_REQUEST, text))
+            }
         }
     }
 }
 
-/// Refuses without waiting for anything: what does not fit in the socket's buffer is lost.
-fn refuse(stream: &UnixStream) {
+/// Refuses, and waits for nobody: what does not fit in the socket's buffer is lost.
+async fn refuse(mut stream: impl AsyncWrite + Unpin) {
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{BUSY}",
         BUSY.len()
     );
-    if let Err(error) = stream.try_write(answer.as_bytes()) {
-        log::debug!("a client of the admin socket cannot be refused: {error}");
+    if timeout(Duration::ZERO, stream.write_all(answer.as_bytes())).await.is_err() {
+        log::debug!("a client of the admin socket cannot be refused");
     }
 }

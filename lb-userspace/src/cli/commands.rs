@@ -185,7 +185,8 @@ async fn events(client: &Client, wanted: &Events) -> anyhow::Result<()> {
 
 async fn plan(client: &Client, output: &Output, file: &Path) -> anyhow::Result<()> {
     let file = std::path::absolute(file).with_context(|| format!("no path: {}", file.display()))?;
-    let answer = client.plan(file).await?;
+    // What the file says, the daemon learns from who may read it: it reads no file for others.
+    let answer = client.plan(&file, Config::text(&file)?).await?;
     if output.json {
         return print(&answer);
     }

@@ -12,6 +12,7 @@ mod address;
 mod document;
 mod duration;
 mod error;
+mod file;
 mod group;
 mod keepalive;
 mod keys;
@@ -27,7 +28,6 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,7 @@ use std::time::Duration;
 
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, Problem};
+pub use file::MAX_FILE_BYTES;
 pub use group::AdminGroup;
 pub use syslog::{Syslog, SyslogTarget};
 
@@ -64,9 +65,6 @@ pub const MAX_BACKENDS: usize = lb_common::MAX_BACKENDS as usize / 2;
 pub const MAX_SNAT_ADDRESSES: usize = 16;
 /// Services that may share one backend address and port at most.
 pub const MAX_SERVICES_PER_BACKEND: usize = lb_common::MAX_SERVICES_PER_BACKEND;
-
-/// A larger file is not one of ours: the limits above fit in a small part of it.
-const MAX_FILE_BYTES: u64 = 8 << 20;
 
 /// What one file says, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -301,13 +299,9 @@ impl Config {
     /// Reads and checks the file at `path`.
     ///
     /// # Errors
-    /// A file that cannot be read is one problem with line 0 and no key; else as [`Config::parse`].
+    /// As [`Config::text`] and [`Config::parse`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let file = path.display().to_string();
-        match read(path) {
-            Ok(text) => Self::parse(&text, &file),
-            Err(problem) => Err(ConfigError { file, problems: vec![problem] }),
-        }
+        Self::parse(&Self::text(path)?, &path.display().to_string())
     }
 
     /// Checks `text`; `file` is the name by which errors call it.
@@ -326,27 +320,4 @@ impl Config {
             (_, problems) => Err(ConfigError { file: file.to_owned(), problems }),
         }
     }
-}
-
-fn read(path: &Path) -> Result<String, Problem> {
-    let whole_file = |message| Problem { line: 0, key: String::new(), message };
-    let cannot_read = |error| whole_file(format!("cannot be read: {error}"));
-
-    let file = std::fs::File::open(path).map_err(cannot_read)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot_read)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(whole_file(format!(
-            "is larger than {} MiB: this is no config file of lb",
-            MAX_FILE_BYTES >> 20
-        )));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        Problem {
-            line: 1 + valid.iter().filter(|&&byte| byte == b'\n').count(),
-            key: String::new(),
-            message: "is not valid UTF-8: save the file as UTF-8".to_owned(),
-        }
-    })
 }

@@ -66,6 +66,7 @@ fn example() -> Config {
         snat_ports: 1024..=65535,
         persist: None,
         admin_socket: PathBuf::from("/run/lb/lb.sock"),
+        admin_group: None,
         metrics_listen: None,
         syslog: None,
         services: vec![Service {
@@ -123,6 +124,7 @@ snat_ports = "20000-29999"
 persist = true
 pin_directory = "/sys/fs/bpf/other"
 admin_socket = "/tmp/other.sock"
+admin_group = "lbadmin"
 metrics_listen = "[::1]:9460"
 syslog = "tcp://[::1]:601"
 syslog_facility = "local0"
@@ -170,6 +172,7 @@ weight = 0
     assert_eq!(config.snat_ports, 20_000..=29_999);
     assert_eq!(config.persist, Some(PathBuf::from("/sys/fs/bpf/other")));
     assert_eq!(config.admin_socket, PathBuf::from("/tmp/other.sock"));
+    assert_eq!(config.admin_group, Some(AdminGroup::Name("lbadmin".to_owned())));
     assert_eq!(config.metrics_listen, "[::1]:9460".parse().ok());
     let target = SyslogTarget::Tcp("[::1]:601".parse().expect("an address and a port"));
     assert_eq!(config.syslog, Some(Syslog { target, facility: 16 }));

@@ -31,15 +31,21 @@ impl Daemon {
         outcome
     }
 
-    /// Says what it would change to take in a file, beside everything else.
-    pub(super) fn plan(&self, file: PathBuf, answer: oneshot::Sender<Result<Plan, Refused>>) {
+    /// Says what it would change to take in the text of a file, beside everything else.
+    pub(super) fn plan(
+        &self,
+        file: PathBuf,
+        text: String,
+        answer: oneshot::Sender<Result<Plan, Refused>>,
+    ) {
         let (running, state, flows) =
             (self.config.clone(), self.state.clone(), self.datapath.flows());
         let counts = self.datapath.counts();
         tokio::task::spawn_blocking(move || {
             let refuse = |why: &dyn Display| Refused::Because(why.to_string());
             let planned = || -> Result<Plan, Refused> {
-                let config = Config::load(&file).map_err(|error| refuse(&error))?;
+                let file = file.display().to_string();
+                let config = Config::parse(&text, &file).map_err(|error| refuse(&error))?;
                 let counts = counts.map_err(|error| refuse(&error))?;
                 let active = |slot| {
                     let its = counts.backends.get(&slot);

@@ -20,7 +20,7 @@ impl Daemon {
             Request::Events(after, answer) => {
                 let _ = answer.send(self.events.after(after));
             }
-            Request::Plan(file, answer) => self.plan(file, answer),
+            Request::Plan(file, text, answer) => self.plan(file, text, answer),
             Request::Trace(options, answer) => self.start_trace(options, answer),
             Request::Order(name, order, answer) => {
                 let done = self.state.order(&name, &order, Instant::now()).map(|effects| {

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 use super::{CONTENT_TYPE, text};
 use crate::{
-    admin::{Asked, Connections, Limits, converse},
+    admin::{Asked, Connections, Desk, Limits},
     control::Handle,
 };
 
@@ -76,6 +76,7 @@ impl Server {
         let router = Router::new().route("/metrics", get(metrics)).with_state(handle);
         let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
         let mut connections = Connections::new(limits.connections);
+        let desk = Desk::new(router, limits.clone());
         tokio::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -85,7 +86,7 @@ impl Server {
             match accepted {
                 Ok((stream, _)) if connections.make_room() => {
                     let asked = Asked::default();
-                    let task = converse(stream, router.clone(), limits.clone(), asked.clone());
+                    let task = desk.clone().converse(stream, asked.clone());
                     connections.add(asked, tokio::spawn(task));
                 }
                 // Closed: who asks so often asks again.

@@ -118,3 +118,115 @@ fn directories_of(config: &Path) -> Vec<PathBuf> {
     let both: BTreeSet<_> = absolute.into_iter().chain(real).collect();
     both.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::OpenOptions,
+        io::{self, ErrorKind},
+        os::unix::fs::symlink,
+        thread,
+    };
+
+    use tempfile::{TempDir, tempdir};
+
+    use super::*;
+
+    /// Rules are a thread's: runs `look` in one that is confined, unless the kernel has no landlock.
+    fn confined(config: PathBuf, written: PathBuf, look: impl FnOnce() + Send + 'static) {
+        let thread = thread::spawn(move || {
+            let confined = confine(&config, &[&written]).expect("rules");
+            if matches!(confined.status.landlock, LandlockStatus::Available { .. }) {
+                look();
+            } else {
+                println!("{confined}: nothing to see");
+            }
+        });
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    fn write_to(path: &str) -> io::Result<fs::File> {
+        OpenOptions::new().write(true).open(path)
+    }
+
+    fn place() -> (TempDir, PathBuf, PathBuf) {
+        let directory = tempdir().expect("a directory");
+        let (config, written) = (directory.path().join("config"), directory.path().join("run"));
+        for made in [&config, &written] {
+            fs::create_dir(made).expect("a directory");
+        }
+        let file = config.join("lb.toml");
+        fs::write(&file, "old").expect("a file");
+        (directory, file, written)
+    }
+
+    #[test]
+    fn nothing_is_read_but_what_is_needed() {
+        let (directory, config, written) = place();
+        let secret = directory.path().join("secret");
+        fs::write(&secret, "secret").expect("a file");
+        let link = config.with_file_name("link");
+        symlink(&secret, &link).expect("a link");
+        let next = config.with_file_name("next");
+        fs::write(&next, "new").expect("a file");
+        confined(config.clone(), written, move || {
+            for forbidden in [&secret, &link, Path::new("/etc/passwd"), Path::new("/dev/null")] {
+                let error = fs::File::open(forbidden).expect_err("it is not beside the config");
+                assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{}", forbidden.display());
+            }
+            assert_eq!(fs::read_to_string(&config).expect("the config"), "old");
+            assert_eq!(fs::read_to_string(&next).expect("what could take its place"), "new");
+            fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("a switch");
+            fs::read_dir("/sys/class/net").expect("interfaces");
+            fs::read_dir("/proc/self/fdinfo").expect("own descriptors");
+        });
+    }
+
+    #[test]
+    fn nothing_is_written_but_what_is_needed() {
+        let (directory, config, written) = place();
+        let outside = directory.path().to_owned();
+        confined(config.clone(), written.clone(), move || {
+            let denied = |what: &str, error: io::Error| {
+                assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{what}: {error}");
+            };
+            let name = |path: &Path| path.display().to_string();
+            denied("the config", write_to(&name(&config)).expect_err("written"));
+            denied("beside it", fs::write(config.with_file_name("x"), "").expect_err("written"));
+            denied("above it", fs::write(outside.join("x"), "").expect_err("written"));
+            denied("the config's end", fs::remove_file(&config).expect_err("removed"));
+            denied("a switch of /proc", write_to("/proc/sys/kernel/hostname").expect_err("opened"));
+            denied("a program", std::process::Command::new("/bin/true").status().expect_err("run"));
+            fs::write(written.join("x"), "").expect("a file where it may be");
+            fs::remove_file(written.join("x")).expect("and not any more");
+            match write_to("/proc/sys/net/ipv4/ip_forward") {
+                Ok(_) => {}
+                // Whose user may not anyway.
+                Err(error) => assert!(!nix::unistd::geteuid().is_root(), "{error}"),
+            }
+        });
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_named() {
+        let (directory, config, _) = place();
+        let nowhere = directory.path().join("nowhere");
+        let error = thread::spawn(move || confine(&config, &[&nowhere]).map(drop));
+        let error = error.join().expect("an end").expect_err("it is not there").to_string();
+        assert!(error.contains("/nowhere, which lb needs"), "{error}");
+    }
+
+    #[test]
+    fn the_directories_of_a_link_are_its_own_and_the_files() {
+        let (directory, config, _) = place();
+        let link = directory.path().join("lb.toml");
+        symlink(&config, &link).expect("a link");
+        let real = directory.path().canonicalize().expect("a path");
+        let found = directories_of(&link);
+        assert!(found.contains(&real.join("config")), "{found:?}");
+        assert!(found.contains(&directory.path().to_owned()), "{found:?}");
+        assert_eq!(directories_of(&config).last(), Some(&real.join("config")));
+    }
+}

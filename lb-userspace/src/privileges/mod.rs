@@ -27,7 +27,7 @@ pub use files::{Confined, Writable};
 pub enum PrivilegeError {
     /// Too few.
     #[error(
-        "lb lacks {0}: start it as root, or with these capabilities (systemd: AmbientCapabilities=; \
+        "cannot run without {0}: start lb as root, or with these capabilities (systemd: AmbientCapabilities=; \
          a container: --cap-add)"
     )]
     Missing(String),

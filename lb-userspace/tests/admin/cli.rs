@@ -34,7 +34,7 @@ pub fn done(output: Output) -> String {
 }
 
 /// The one line of a command that is refused or fails.
-fn refused(output: Output) -> String {
+pub fn refused(output: Output) -> String {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
@@ -290,7 +290,14 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 #[test]
 fn a_plan_is_there_for_people_and_for_programs() {
     let daemon = Daemon::start();
-    let text = done(lb(&daemon.socket(), &["plan", "next.toml"]));
+    let file = |name: &str, text: &str| {
+        let path = daemon.socket().with_file_name(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    // Larger than all that other requests may be.
+    let next = file("next.toml", &"# a line of a comment\n".repeat(50_000));
+    let text = done(lb(&daemon.socket(), &["plan", &next]));
     println!("{text}");
     for part in [
         "1.2 M connections would stay where they are, 0 be reset",
@@ -307,9 +314,12 @@ fn a_plan_is_there_for_people_and_for_programs() {
     assert!(!text.contains("csta/imp1  "), "it stays as it is:\n{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     let json: Value =
-        serde_json::from_str(&done(lb(&daemon.socket(), &["plan", "next.toml", "--json"])))
-            .unwrap();
+        serde_json::from_str(&done(lb(&daemon.socket(), &["plan", &next, "--json"]))).unwrap();
     assert_eq!(json["backends"][1]["change"], "leaves");
-    let said = refused(lb(&daemon.socket(), &["plan", "wrong.toml"]));
+    let said = refused(lb(&daemon.socket(), &["plan", &file("wrong.toml", "a = 1")]));
     assert!(said.contains("/wrong.toml:1: a: is wrong"), "{said}");
+    let said = refused(lb(&daemon.socket(), &["plan", &file("large.toml", &"#".repeat(9 << 20))]));
+    assert!(said.contains("/large.toml: is larger than 8 MiB"), "{said}");
+    let said = refused(lb(&daemon.socket(), &["plan", "/nowhere/lb.toml"]));
+    assert!(said.contains("/nowhere/lb.toml: cannot be read"), "{said}");
 }

@@ -1,7 +1,7 @@
 //! What a client that misbehaves can do to the daemon and to others: nothing.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::Shutdown,
     os::unix::net::UnixStream,
     thread,
@@ -83,6 +83,93 @@ fn slow_heads_are_cut_off() {
     }
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
     assert_eq!(read_to_end(&mut stream), "");
+}
+
+#[test]
+fn large_heads_are_refused() {
+    let daemon = Daemon::with(short(), Behaviour::default());
+    let mut wide = connect(&daemon.socket());
+    let line = format!("GET /v1/summary HTTP/1.1\r\nhost: lb\r\nx-wide: {}", "a".repeat(200_000));
+    let _written = wide.write_all(line.as_bytes());
+    let status = parts(&read_to_end(&mut wide)).0;
+    assert!(matches!(status, 431), "{status}");
+
+    let mut many = connect(&daemon.socket());
+    let lines: String = (0..1000).map(|number| format!("x-{number}: a\r\n")).collect();
+    let _written = many.write_all(format!("GET /v1/summary HTTP/1.1\r\n{lines}\r\n").as_bytes());
+    assert_eq!(parts(&read_to_end(&mut many)).0, 431);
+
+    let mut long = connect(&daemon.socket());
+    let _written = long.write_all(format!("GET /{} HTTP/1.1\r\n", "a".repeat(70_000)).as_bytes());
+    assert!(matches!(parts(&read_to_end(&mut long)).0, 414 | 431));
+    answered_at_once(&daemon.socket());
+}
+
+#[test]
+fn one_large_body_is_taken_at_a_time_and_none_for_long() {
+    let limits = Limits { request: Duration::from_secs(1), ..Limits::default() };
+    let daemon = Daemon::with(limits, Behaviour::default());
+    let head = |length: usize| {
+        format!("POST /v1/plan?file=a HTTP/1.0\r\nhost: lb\r\ncontent-length: {length}\r\n\r\n")
+    };
+    let mut slow: Vec<UnixStream> = (0..20).map(|_| connect(&daemon.socket())).collect();
+    for stream in &mut slow {
+        stream.write_all(head(1 << 20).as_bytes()).unwrap();
+        // All that the kernel keeps of it, where the daemon reads none.
+        stream.set_nonblocking(true).unwrap();
+        let _written = stream.write(&[b'#'; 500_000]);
+        stream.set_nonblocking(false).unwrap();
+    }
+    let start = Instant::now();
+    answered_at_once(&daemon.socket());
+    for stream in &mut slow {
+        assert_eq!(error(parts(&read_to_end(stream))).0, 408);
+    }
+    assert!(start.elapsed() < AT_ONCE, "all wait together: {:?}", start.elapsed());
+    let body = "#".repeat(1 << 20);
+    assert_eq!(ask(&daemon.socket(), "POST", "/v1/plan?file=a", &body).0, 200);
+
+    let mut huge = connect(&daemon.socket());
+    let _written = huge.write_all(head(9 << 20).as_bytes());
+    let (status, text) = error(parts(&read_to_end(&mut huge)));
+    assert_eq!((status, text.as_str()), (413, "the body is larger than 8192 KiB"));
+}
+
+#[test]
+fn of_a_thousand_that_wait_for_an_answer_the_next_is_told_so() {
+    let limits = Limits { answer: PATIENCE, connection: PATIENCE, ..Limits::default() };
+    let most = limits.connections;
+    let daemon = Daemon::with(limits, Behaviour { mute: true, ..Behaviour::default() });
+    let clients: Vec<UnixStream> = (0..1000)
+        .map(|_| {
+            let mut stream = connect(&daemon.socket());
+            // One that is refused at once may be closed already.
+            let _written = stream.write_all(b"GET /v1/summary HTTP/1.0\r\n\r\n");
+            stream
+        })
+        .collect();
+    // One that has not been read yet gives its place to the next.
+    let mut waiting: Vec<_> = clients.iter().collect();
+    let start = Instant::now();
+    while waiting.len() > most {
+        assert!(start.elapsed() < AT_ONCE, "{} are not told", waiting.len() - most);
+        waiting.retain(|stream| {
+            stream.set_nonblocking(true).unwrap();
+            let mut answer = [0; 12];
+            match (&mut &**stream).read(&mut answer) {
+                Ok(read) => assert_eq!(&answer[..read], b"HTTP/1.1 503"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            answer == [0; 12]
+        });
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(waiting.len(), most);
+    let (status, text) = error(ask(&daemon.socket(), "GET", "/v1/summary", ""));
+    assert_eq!(
+        (status, text.as_str()),
+        (503, "too many requests at a time: try again in a moment")
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::{
 pub use flows::flows;
 use lb_userspace::{
     admin::{Limits, Server},
+    config::AdminGroup,
     control::{BackendName, Handle, Order, Refused, Request},
     events::{Event, EventRow, Kind, Ring, Severity},
     listing::{ListedFlow, Source, list},
@@ -62,8 +63,18 @@ impl Daemon {
     }
 
     pub fn with(limits: Limits, behaviour: Behaviour) -> Self {
+        Self::of(None, limits, behaviour)
+    }
+
+    /// One whose socket is a group's as well.
+    pub fn of_group(group: &AdminGroup) -> Self {
+        Self::of(Some(group), Limits::default(), Behaviour::default())
+    }
+
+    fn of(group: Option<&AdminGroup>, limits: Limits, behaviour: Behaviour) -> Self {
         let directory = directory();
-        let server = Server::bind(&directory.path().join("lb.sock")).unwrap().with_limits(limits);
+        let path = directory.path().join("lb.sock");
+        let server = Server::bind_for(&path, group).unwrap().with_limits(limits);
         let orders = Arc::new(Mutex::new(Vec::new()));
         let taken = orders.clone();
         let (shutdown, stopped) = oneshot::channel();
@@ -152,10 +163,10 @@ fn answer(request: Request, flow_count: u32, orders: &Mutex<Vec<(BackendName, Or
             let text = "lb.toml:1: a: is wrong\nlb.toml:2: b: is wrong";
             drop(to.send(Err(Refused::Because(text.to_owned()))));
         }
-        Request::Plan(file, to) if file.ends_with("wrong.toml") => {
+        Request::Plan(file, _, to) if file.ends_with("wrong.toml") => {
             drop(to.send(Err(Refused::Because(format!("{}:1: a: is wrong", file.display())))));
         }
-        Request::Plan(_, to) => drop(to.send(Ok(plan()))),
+        Request::Plan(_, _, to) => drop(to.send(Ok(plan()))),
         Request::Trace(_, to) => {
             let (sender, events) = mpsc::channel(1);
             drop(to.send(Ok(events)));

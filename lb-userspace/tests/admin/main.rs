@@ -5,6 +5,8 @@ mod cli;
 mod clients;
 mod fake;
 mod flows;
+mod group;
 mod http;
 mod place;
+mod random;
 mod routes;
