@@ -71,7 +71,7 @@ fn every_thread_has_few_rights_whatever_it_has_done() -> Result<()> {
     let mut balanced = Balanced::start()?;
     has_few_rights(&balanced.daemon)?;
     let log = balanced.daemon.log();
-    let kept = log.lines().find(|line| line.contains("kept of all rights")).context(log.clone())?;
+    let kept = log.lines().find(|line| line.contains("privileges kept")).context(log.clone())?;
     println!("{kept}");
     assert!(kept.contains("CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, CAP_PERFMON"), "{kept}");
 

@@ -24,6 +24,7 @@ use super::{
     leases::Leases,
     members::Members,
     pairs::{Pairs, PortRules},
+    pins::Pins,
     take,
 };
 use crate::{
@@ -75,6 +76,7 @@ impl ConfigMaps {
         ebpf: &mut Ebpf,
         rules: PortRules,
         leases: Leases,
+        pins: Option<Pins>,
     ) -> Result<Self, DatapathError> {
         Ok(Self {
             roles: take(ebpf, ROLES_MAP)?,
@@ -85,7 +87,7 @@ impl ConfigMaps {
             members: Members::new(ebpf)?,
             interfaces: take(ebpf, INTERFACES)?,
             one_buffer: take(ebpf, ONE_BUFFER)?,
-            pairs: Pairs::new(ebpf, rules, leases)?,
+            pairs: Pairs::new(ebpf, rules, leases, pins)?,
             addresses: Addresses::new(ebpf)?,
             written: Written::default(),
         })

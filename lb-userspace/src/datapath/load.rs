@@ -113,7 +113,7 @@ impl Datapath {
         let wide = WideSlot::new(&mut ebpf)?;
         let live = LiveSigns::new(&mut ebpf)?;
         let news_map = take(&mut ebpf, NEWS_MAP)?;
-        let config = ConfigMaps::new(&mut ebpf, rules, leases)?;
+        let config = ConfigMaps::new(&mut ebpf, rules, leases, pins.clone())?;
         let vlans = Vlans::new(&mut ebpf)?;
         let counters = Counters::new(&mut ebpf)?;
         Ok(Self {

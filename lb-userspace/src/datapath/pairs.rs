@@ -9,7 +9,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, IterableMap as _, MapData},
+    maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, IterableMap as _, Map, MapData},
 };
 use lb_common::{
     Ip, MAX_PAIRS, PairKey, Port,
@@ -19,6 +19,7 @@ use lb_common::{
 use super::{
     error::DatapathError,
     leases::{Leases, Words},
+    pins::Pins,
     take,
 };
 use crate::desired::{Desired, DesiredBackend, DesiredService};
@@ -65,6 +66,7 @@ pub(super) struct Pairs {
     rules: PortRules,
     known: BTreeMap<PairKey, Known>,
     leases: Leases,
+    pins: Option<Pins>,
 }
 
 struct Known {
@@ -80,6 +82,7 @@ impl Pairs {
         ebpf: &mut Ebpf,
         rules: PortRules,
         leases: Leases,
+        pins: Option<Pins>,
     ) -> Result<Self, DatapathError> {
         Ok(Self {
             ports: take(ebpf, LEASES)?,
@@ -88,6 +91,7 @@ impl Pairs {
             rules,
             known: BTreeMap::new(),
             leases,
+            pins,
         })
     }
 
@@ -135,7 +139,11 @@ impl Pairs {
             .collect::<Result<_, _>>()
             .map_err(DatapathError::map(PAIRS, "list"))?;
         for (key, number) in written {
-            let ports = self.ports.get(&number, 0).map_err(DatapathError::map(LEASES, "read"))?;
+            let number = number as u16;
+            let kept = self.pins.as_ref().map(|pins| pins.ports(number)).transpose()?.flatten();
+            let ports = kept.ok_or(DatapathError::Missing(LEASES))?;
+            let ports = Map::from_map_data(ports).and_then(Ports::try_from);
+            let ports = ports.map_err(DatapathError::map(LEASES, "use"))?;
             let words = Arc::new(words_of(&ports, key.address)?);
             let address = IpAddr::from(key.address);
             // What is not given out though the rules allow it was kept for services.
@@ -147,7 +155,6 @@ impl Pairs {
                     services.insert(port);
                 }
             }
-            let number = number as u16;
             self.leases.insert(number, key, Arc::clone(&words));
             self.known.insert(key, Known { number, words, services, wanted: true });
         }
@@ -169,6 +176,9 @@ impl Pairs {
             self.ports
                 .set(known.number.into(), &nothing, 0)
                 .map_err(DatapathError::map(LEASES, "write"))?;
+            if let Some(pins) = &self.pins {
+                pins.give_up_ports(known.number)?;
+            }
         }
         Ok(())
     }
@@ -226,6 +236,9 @@ impl Pairs {
             if !self.rules.allow(address, port) {
                 words.reserve(port);
             }
+        }
+        if let Some(pins) = &self.pins {
+            pins.keep_ports(number, ports.map())?;
         }
         // It is found only when all of it is there.
         self.ports.set(number.into(), &ports, 0).map_err(DatapathError::map(LEASES, "write"))?;

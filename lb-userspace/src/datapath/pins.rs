@@ -1,9 +1,12 @@
 //! Where the datapath is kept in bpffs, so that it goes on without a process.
 //!
-//! In the directory are `maps`, each by its name in the object; `links`, each by its interface's index; and
+//! In the directory are `maps`, each by its name in the object; `links`, each by its interface's index; maps
+//! that the object does not name (see `unnamed`); and
 //! the array of programs that the running one calls, which the kernel empties when nothing but programs
 //! refers to it. What every object has for itself, its constants and its own variables, is not kept:
 //! a new program has them anew.
+
+mod unnamed;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,16 +25,15 @@ use aya_obj::Object;
 use lb_common::NARROW_MAP;
 use thiserror::Error;
 
+pub(super) use unnamed::REMOVED;
+
 use super::{STEPS, error::chain};
 
 const MAPS: &str = "maps";
 const LINKS: &str = "links";
+const PORTS: &str = "ports";
 /// Arrays of programs by which packets are looked at.
 const TRACE: [&str; 2] = ["trace-next", "trace-steps"];
-/// The map that is the daemon's own.
-pub(super) const REMOVED: &str = "removed";
-/// The table of flows that is made when it is needed.
-const WIDE: &str = "wide";
 /// Of the names of arrays of programs.
 const STEPS_PREFIX: &str = "steps-";
 
@@ -88,7 +90,7 @@ impl Pins {
 
     /// Makes the directories.
     pub(super) fn create(&self) -> Result<(), PinsError> {
-        for name in [MAPS, LINKS] {
+        for name in [MAPS, LINKS, PORTS] {
             let path = self.directory.join(name);
             fs::create_dir_all(&path).map_err(|source| file("create", &path, source))?;
         }
@@ -185,41 +187,6 @@ impl Pins {
     /// Gives up those again: no interface leads there any more.
     pub(super) fn give_up_trace(&self) -> Result<(), PinsError> {
         TRACE.iter().try_for_each(|name| remove(&self.directory.join(name)))
-    }
-
-    /// The map of what was removed, if it is kept.
-    pub(super) fn removed(&self) -> Result<Option<MapData>, PinsError> {
-        self.map(REMOVED)
-    }
-
-    /// Keeps the map of what was removed.
-    pub(super) fn keep_removed(&self, map: &MapData) -> Result<(), PinsError> {
-        self.keep(REMOVED, map)
-    }
-
-    /// The table of flows that are not IPv4 ones of services, if it is kept.
-    pub(super) fn wide(&self) -> Result<Option<MapData>, PinsError> {
-        self.map(WIDE)
-    }
-
-    /// Keeps that table.
-    pub(super) fn keep_wide(&self, map: &MapData) -> Result<(), PinsError> {
-        // One that was never used: the process ended before.
-        remove(&self.directory.join(WIDE))?;
-        self.keep(WIDE, map)
-    }
-
-    fn map(&self, name: &str) -> Result<Option<MapData>, PinsError> {
-        let path = self.directory.join(name);
-        if !path.exists() {
-            return Ok(None);
-        }
-        MapData::from_pin(&path).map(Some).map_err(|source| PinsError::Map { path, source })
-    }
-
-    fn keep(&self, name: &str, map: &MapData) -> Result<(), PinsError> {
-        let path = self.directory.join(name);
-        map.pin(&path).map_err(|source| PinsError::Pin { path, source })
     }
 
     /// The link to an interface that is kept, if there is one.

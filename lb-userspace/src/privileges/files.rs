@@ -56,7 +56,7 @@ impl fmt::Display for Confined {
                 };
                 let (read, written) = (list(&self.read), list(&self.written));
                 let version = effective_abi as u32;
-                write!(f, "by landlock {version}: {read} to read, {written} to write")
+                write!(f, "by landlock {version}: to read {read}; to write {written}")
             }
         }
     }

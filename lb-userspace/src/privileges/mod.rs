@@ -69,6 +69,6 @@ pub fn give_up(config: &Path, writable: &[Writable<'_>]) -> Result<Confined, Pri
     let capabilities = capabilities::keep_needed()?;
     File::open(config)
         .map_err(|source| PrivilegeError::Config { path: config.to_owned(), source })?;
-    info!("kept of all rights: {capabilities}; files {confined}");
+    info!("privileges kept: {capabilities}; files {confined}");
     Ok(confined)
 }
