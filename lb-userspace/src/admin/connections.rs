@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -35,9 +36,13 @@ impl Asked {
         self.0.asked.load(Ordering::Relaxed)
     }
 
-    /// Complete when its place is given to another; its task has to end then, at once.
+    /// Complete when its place is given to another; its task has to end then, at once. Never where its
+    /// request has become complete meanwhile.
     pub(crate) async fn parted(&self) {
         self.0.parting.notified().await;
+        if self.is_set() {
+            pending().await
+        }
     }
 
     /// Its answer goes on for as long as the client wants.
@@ -63,7 +68,8 @@ impl Connections {
     }
 
     /// Makes room for one more connection: where there is none, the oldest whose request is not
-    /// complete is told that it parts. So clients that connect and say nothing never keep out one that asks.
+    /// complete is told that it parts. So clients that connect and say nothing never keep out one that
+    /// asks.
     /// `false` where every connection is being answered.
     pub(crate) fn make_room(&mut self) -> bool {
         self.open.retain(|(_, task)| !task.is_finished());
@@ -98,8 +104,6 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
     use super::*;
 
     fn hanging(connections: &mut Connections) -> Asked {
