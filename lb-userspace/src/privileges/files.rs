@@ -135,7 +135,8 @@ mod tests {
     /// Rules are a thread's: runs `look` in one that is confined, unless the kernel has no landlock.
     fn confined(config: PathBuf, written: PathBuf, look: impl FnOnce() + Send + 'static) {
         let thread = thread::spawn(move || {
-            let confined = confine(&config, &[&written]).expect("rules");
+            let confined =
+                confine(&config, &[Writable { path: &written, removable: true }]).expect("rules");
             if matches!(confined.status.landlock, LandlockStatus::Available { .. }) {
                 look();
             } else {
@@ -201,6 +202,7 @@ mod tests {
             denied("a program", std::process::Command::new("/bin/true").status().expect_err("run"));
             fs::write(written.join("x"), "").expect("a file where it may be");
             fs::remove_file(written.join("x")).expect("and not any more");
+            fs::remove_dir(&written).expect("nor the directory");
             match write_to("/proc/sys/net/ipv4/ip_forward") {
                 Ok(_) => {}
                 // Whose user may not anyway.
@@ -213,7 +215,9 @@ mod tests {
     fn a_directory_that_is_not_there_is_named() {
         let (directory, config, _) = place();
         let nowhere = directory.path().join("nowhere");
-        let error = thread::spawn(move || confine(&config, &[&nowhere]).map(drop));
+        let error = thread::spawn(move || {
+            confine(&config, &[Writable { path: &nowhere, removable: false }]).map(drop)
+        });
         let error = error.join().expect("an end").expect_err("it is not there").to_string();
         assert!(error.contains("/nowhere, which lb needs"), "{error}");
     }
