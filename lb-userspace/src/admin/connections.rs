@@ -2,10 +2,9 @@
 
 use std::{
     collections::VecDeque,
-    future::pending,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -16,33 +15,50 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+const UNDECIDED: u8 = 0;
+const ASKED: u8 = 1;
+const PARTED: u8 = 2;
+
 /// Whether a connection's request is complete. Until then its place can be taken away.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Asked(Arc<Flags>);
 
 #[derive(Debug, Default)]
 struct Flags {
-    asked: AtomicBool,
+    /// What came first: [`ASKED`] or [`PARTED`].
+    fate: AtomicU8,
     lasting: AtomicBool,
     parting: Notify,
 }
 
 impl Asked {
-    pub(crate) fn set(&self) {
-        self.0.asked.store(true, Ordering::Relaxed);
+    /// Its request is complete: it keeps its place, unless that is given to another already.
+    pub(crate) fn set(&self) -> bool {
+        self.meets(ASKED)
     }
 
     fn is_set(&self) -> bool {
-        self.0.asked.load(Ordering::Relaxed)
+        self.0.fate.load(Ordering::Relaxed) == ASKED
     }
 
-    /// Complete when its place is given to another; its task has to end then, at once. Never where its
-    /// request has become complete meanwhile.
+    /// Gives its place to another, unless its request is complete.
+    fn part(&self) -> bool {
+        let parts = self.meets(PARTED);
+        if parts {
+            self.0.parting.notify_one();
+        }
+        parts
+    }
+
+    /// Whether this fate came first.
+    fn meets(&self, fate: u8) -> bool {
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.0.fate.compare_exchange(UNDECIDED, fate, success, failure).is_ok()
+    }
+
+    /// Complete when its place is given to another; its task has to end then, at once.
     pub(crate) async fn parted(&self) {
         self.0.parting.notified().await;
-        if self.is_set() {
-            pending().await
-        }
     }
 
     /// Its answer goes on for as long as the client wants.
@@ -76,14 +92,8 @@ impl Connections {
         if self.open.len() < self.most {
             return true;
         }
-        let silent = self.open.iter().position(|(asked, _)| !asked.is_set());
-        match silent.and_then(|oldest| self.open.remove(oldest)) {
-            Some((asked, _)) => {
-                asked.0.parting.notify_one();
-                true
-            }
-            None => false,
-        }
+        let silent = self.open.iter().position(|(asked, _)| asked.part());
+        silent.and_then(|oldest| self.open.remove(oldest)).is_some()
     }
 
     pub(crate) fn add(&mut self, asked: Asked, task: JoinHandle<()>) {
@@ -104,6 +114,8 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use super::*;
 
     fn hanging(connections: &mut Connections) -> Asked {
@@ -118,10 +130,11 @@ mod tests {
         let first = hanging(&mut connections);
         let second = hanging(&mut connections);
         let third = hanging(&mut connections);
-        first.set();
+        assert!(first.set());
 
         assert!(connections.make_room());
         second.parted().await;
+        assert!(!second.set(), "it is too late");
         assert!(timeout_at(Instant::now(), third.parted()).await.is_err());
         assert_eq!(connections.open.len(), 2);
         assert!(Arc::ptr_eq(&connections.open[0].0.0, &first.0), "the one that is answered stays");
@@ -131,8 +144,8 @@ mod tests {
     #[tokio::test]
     async fn no_room_where_all_are_answered() {
         let mut connections = Connections::new(2);
-        hanging(&mut connections).set();
-        hanging(&mut connections).set();
+        assert!(hanging(&mut connections).set());
+        assert!(hanging(&mut connections).set());
         assert!(!connections.make_room());
         assert_eq!(connections.open.len(), 2);
     }
@@ -141,7 +154,7 @@ mod tests {
     async fn what_has_ended_leaves_room() {
         let mut connections = Connections::new(1);
         let asked = Asked::default();
-        asked.set();
+        assert!(asked.set());
         let task = tokio::spawn(async {});
         while !task.is_finished() {
             tokio::task::yield_now().await;
@@ -154,7 +167,7 @@ mod tests {
     #[tokio::test]
     async fn closing_ends_within_the_grace() {
         let mut connections = Connections::new(2);
-        hanging(&mut connections).set();
+        assert!(hanging(&mut connections).set());
         hanging(&mut connections);
         let tasks: Vec<_> = connections.open.iter().map(|(_, task)| task.abort_handle()).collect();
         connections.close(Duration::from_millis(20)).await;

@@ -43,7 +43,7 @@ const MAX_BUFFER: usize = 64 * 1024;
 /// Between two tries to accept a connection after a failure, which is the lack of a resource.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
-const BUSY: &str = "{\"error\":\"too many requests at a time: try again in a moment\"}\n";
+const TOO_MANY: &str = "too many requests at a time: try again in a moment";
 
 /// What one client may take.
 #[derive(Debug, Clone)]
@@ -226,7 +226,9 @@ impl Desk {
                     return Problem::new(StatusCode::REQUEST_TIMEOUT, text).into_response();
                 }
             };
-        asked.set();
+        if !asked.set() {
+            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY).into_response();
+        }
         let answer = self.router.clone().call(Request::from_parts(head, Body::from(body)));
         match timeout(self.limits.answer, answer).await {
             Ok(Ok(response)) => {
@@ -274,10 +276,11 @@ impl Desk {
 
 /// Refuses, and waits for nobody: what does not fit in the socket's buffer is lost.
 async fn refuse(mut stream: impl AsyncWrite + Unpin) {
+    let body = format!("{{\"error\":\"{TOO_MANY}\"}}\n");
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{BUSY}",
-        BUSY.len()
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
     );
     if timeout(Duration::ZERO, stream.write_all(answer.as_bytes())).await.is_err() {
         log::debug!("a client of the admin socket cannot be refused");

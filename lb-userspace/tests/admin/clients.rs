@@ -144,7 +144,7 @@ fn of_a_thousand_that_wait_for_an_answer_the_next_is_told_so() {
         .map(|_| {
             let mut stream = connect(&daemon.socket());
             // One that is refused at once may be closed already.
-            let _written = stream.write_all(b"GET /v1/summary HTTP/1.0\r\n\r\n");
+            let _written = stream.write_all(b"GET /v1/summary HTTP/1.1\r\nhost: lb\r\n\r\n");
             stream
         })
         .collect();
