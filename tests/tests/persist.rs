@@ -109,7 +109,7 @@ fn nor_where_clients_are_translated_or_it_is_ipv6() -> Result<()> {
         let held = balanced.hold(100)?;
         end_and_begin(&mut balanced, 4)?;
         // What the sweep takes for lost, and the ports of connections that are over.
-        sleep(Duration::from_secs(21));
+        sleep(Duration::from_secs(11));
         let new = balanced.short(200)?;
         let report = held.stop();
         assert_eq!((report.breaks.len(), report.moves.len()), (0, 0), "{report:?}");

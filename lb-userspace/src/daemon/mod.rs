@@ -235,9 +235,7 @@ impl Daemon {
         if goes_on {
             self.try_to_remember();
         } else {
-            if let Err(error) = self.vips.remove_all().await {
-                warn!("{error}");
-            }
+            self.remove_vips().await;
             self.neighbours.remove_all().await;
         }
         let told = async {

@@ -1,9 +1,13 @@
 //! What the daemon asks of the network's configuration: to forward, and to have its addresses.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use log::error;
+use log::{error, warn};
 use nix::net::if_::if_nametoindex;
+use tokio::time::sleep;
 
 use super::Daemon;
 use crate::{
@@ -14,6 +18,10 @@ use crate::{
     report::InterfaceRow,
 };
 
+/// How often it is tried to take the VIPs away, and the time between.
+const REMOVALS: u32 = 3;
+const BETWEEN_REMOVALS: Duration = Duration::from_millis(100);
+
 /// Which ports connections may be given, as the host is now.
 pub(super) async fn port_rules(
     netlink: &net::Handle,
@@ -21,7 +29,7 @@ pub(super) async fn port_rules(
 ) -> Result<PortRules, NetError> {
     Ok(PortRules {
         range: config.snat_ports.clone(),
-        own_addresses: net::own_addresses(netlink).await?,
+        own_addresses: net::in_time(net::own_addresses(netlink)).await?,
         own_ports: net::local_port_range()?,
     })
 }
@@ -31,7 +39,7 @@ impl Daemon {
     pub(super) async fn devices(&self) -> Result<Vec<String>, NetError> {
         let mut devices = Vec::new();
         for interface in &self.config.interfaces {
-            let base = net::base_of(&self.netlink, interface).await?;
+            let base = net::in_time(net::base_of(&self.netlink, interface)).await?;
             let device = base.unwrap_or_else(|| interface.clone());
             if !devices.contains(&device) {
                 devices.push(device);
@@ -54,7 +62,7 @@ impl Daemon {
                 if_nametoindex(device.as_str()).map_err(|_| NetError::NoInterface(device.clone()))
             })
             .collect::<Result<Vec<u32>, _>>()?;
-        let vlans = net::vlans(&self.netlink, &indices).await?;
+        let vlans = net::in_time(net::vlans(&self.netlink, &indices)).await?;
         let with_vlans = |index: &u32| vlans.iter().any(|vlan| vlan.attached == *index);
         let tagged: Vec<String> = devices
             .iter()
@@ -63,9 +71,10 @@ impl Daemon {
             .map(|(device, _)| device.clone())
             .collect();
         if !tagged.is_empty() {
-            self.vlan_offload.disable(&net::with_slaves(&self.netlink, &tagged).await?)?;
+            self.vlan_offload
+                .disable(&net::in_time(net::with_slaves(&self.netlink, &tagged)).await?)?;
         }
-        let mut routed = net::with_slaves(&self.netlink, devices).await?;
+        let mut routed = net::in_time(net::with_slaves(&self.netlink, devices)).await?;
         routed.extend(vlans.iter().map(|vlan| vlan.interface.clone()));
         self.forwarding.enable(&routed, ipv4, ipv6)?;
         self.datapath.set_vlans(&vlans)?;
@@ -113,11 +122,25 @@ impl Daemon {
         let reached = self.follow_attached().await;
         let placed = self.place_vips().await;
         if let Err(error) = reached.and(placed.map_err(Into::into)) {
+            if matches!(error.downcast_ref(), Some(NetError::NoAnswer)) {
+                self.ask_anew();
+            }
             self.events.problem(format!("{error}; trying again"));
         }
         match self.read_modes().await {
             Ok(modes) => self.modes = modes,
             Err(error) => error!("{error}"),
+        }
+    }
+
+    /// Asks the kernel by a new connection from now on: on the one that there is it does not answer.
+    fn ask_anew(&mut self) {
+        match net::connect() {
+            Ok(handle) => {
+                self.netlink = handle.clone();
+                self.vips.ask_by(handle);
+            }
+            Err(error) => warn!("{error}"),
         }
     }
 
@@ -133,18 +156,31 @@ impl Daemon {
     pub(super) async fn prepare_addresses(&mut self, before: Vec<IpAddr>) -> Result<(), NetError> {
         let ahead = self.state.addresses_ahead().filter(|address| !before.contains(address));
         let addresses: Vec<IpAddr> = before.iter().copied().chain(ahead).collect();
-        self.vips.reconcile(&addresses).await
+        net::in_time(self.vips.reconcile(&addresses)).await
     }
 
     /// Also puts a VIP there again that somebody has taken away.
     pub(super) async fn place_vips(&mut self) -> Result<(), NetError> {
-        self.vips.reconcile(&self.state.addresses()).await
+        net::in_time(self.vips.reconcile(&self.state.addresses())).await
+    }
+
+    /// Takes away the VIPs that were put on interfaces. By a new connection where the kernel does not answer on the
+    /// one that there is: nobody else would do it.
+    pub(super) async fn remove_vips(&mut self) {
+        for attempt in 1..=REMOVALS {
+            let Err(error) = net::in_time(self.vips.remove_all()).await else { return };
+            warn!("{error}");
+            if attempt < REMOVALS {
+                sleep(BETWEEN_REMOVALS).await;
+                self.ask_anew();
+            }
+        }
     }
 
     pub(super) async fn read_modes(&self) -> Result<Vec<InterfaceRow>, NetError> {
         let mut modes = Vec::new();
         for attachment in self.datapath.attachments() {
-            let mode = net::xdp_mode(&self.netlink, &attachment.interface).await?;
+            let mode = net::in_time(net::xdp_mode(&self.netlink, &attachment.interface)).await?;
             modes.push(InterfaceRow {
                 name: attachment.interface.clone(),
                 xdp_mode: mode.as_str().to_owned(),

@@ -46,7 +46,7 @@ impl Daemon {
             vlan_offload,
             // The kernel lists for one asker at a time on each socket: this one has its own.
             neighbours: Neighbours::start(net::connect()?, &config.interfaces),
-            changes: Changes::listen().await?,
+            changes: net::in_time(Changes::listen()).await?,
             keepalives,
             traffic: LiveTraffic::default(),
             netlink,

@@ -99,6 +99,11 @@ impl VipAddresses {
         Ok(())
     }
 
+    /// Asks the kernel by another connection from now on.
+    pub fn ask_by(&mut self, handle: Handle) {
+        self.handle = handle;
+    }
+
     /// Takes away all that was put there. Tries each, and returns the first error.
     pub async fn remove_all(&mut self) -> Result<(), NetError> {
         let mut outcome = Ok(());

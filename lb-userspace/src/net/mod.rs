@@ -26,6 +26,9 @@ mod xdp_mode;
 
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 pub use addresses::VipAddresses;
 pub use changes::Changes;
@@ -76,6 +79,9 @@ pub enum NetError {
         /// The interface.
         interface: String,
     },
+    /// A request or its answer was lost.
+    #[error("the kernel does not answer on netlink")]
+    NoAnswer,
     /// The kernel refused a request.
     #[error("cannot {action}: {reason}{}", hint(.reason))]
     Refused {
@@ -116,6 +122,18 @@ fn into_io(error: rtnetlink::Error) -> io::Error {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
         other => io::Error::other(other.to_string()),
     }
+}
+
+/// How long an answer may take. The kernel gives it at once, or it is lost.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Waits for what asks the kernel, for so long as an answer may take: where a socket has no room, a request or its
+/// answer is lost, and who waits for it waits for ever.
+///
+/// # Errors
+/// [`NetError::NoAnswer`], and those of what asks.
+pub async fn in_time<T>(asks: impl Future<Output = Result<T, NetError>>) -> Result<T, NetError> {
+    timeout(ANSWER, asks).await.unwrap_or(Err(NetError::NoAnswer))
 }
 
 /// Opens a netlink socket in the calling thread's network namespace, served by a tokio task until

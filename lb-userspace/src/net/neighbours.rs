@@ -27,11 +27,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::NetError;
 use super::interfaces::{Interface, interfaces, is_ours};
 use super::neighbour_table::{self as table, Entry};
 use super::routes::{NextHop, gateways, next_hop};
+use super::{NetError, in_time};
 
+/// How often it is tried to remove an entry, each time by a connection that has lost nothing so far.
+const REMOVALS: u32 = 3;
 /// How often routes and entries are looked at.
 pub const REFRESH: Duration = Duration::from_secs(5);
 
@@ -168,7 +170,11 @@ impl Keeper {
                 }
                 return;
             };
-            let failure = self.refresh(&addresses).await.err().map(|error| error.to_string());
+            let refreshed = in_time(self.refresh(&addresses)).await;
+            if matches!(refreshed, Err(NetError::NoAnswer)) {
+                self.ask_anew();
+            }
+            let failure = refreshed.err().map(|error| error.to_string());
             if let Some(text) = failure.as_ref().filter(|_| failure != self.failure) {
                 warn!("{text}");
             }
@@ -192,10 +198,9 @@ impl Keeper {
                 Action::Leave => {}
                 Action::Adopt => _ = self.ours.insert(hop),
                 Action::Ask => {
+                    // Also where only the answer is lost.
+                    self.ours.insert(hop);
                     let asked = table::manage(&self.handle, hop, &links[&hop.index].name).await;
-                    if asked.is_ok() {
-                        self.ours.insert(hop);
-                    }
                     outcome = outcome.and(asked);
                 }
             }
@@ -228,9 +233,21 @@ impl Keeper {
         }
     }
 
-    async fn remove(&self, hop: NextHop) {
-        if let Err(error) = table::remove(&self.handle, hop).await {
-            warn!("{error}");
+    async fn remove(&mut self, hop: NextHop) {
+        // Nobody else would do it.
+        for _ in 0..REMOVALS {
+            match in_time(table::remove(&self.handle, hop)).await {
+                Ok(()) => return,
+                Err(error) => warn!("{error}"),
+            }
+            self.ask_anew();
+        }
+    }
+
+    fn ask_anew(&mut self) {
+        match super::connect() {
+            Ok(handle) => self.handle = handle,
+            Err(error) => warn!("{error}"),
         }
     }
 

@@ -9,15 +9,11 @@ mod bpffs;
 mod record;
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
 use thiserror::Error;
 
 use crate::datapath::{Datapath, Pins, PinsError, bytes};
@@ -69,7 +65,8 @@ impl PersistError {
 pub struct PinDirectory {
     path: PathBuf,
     written: Option<Vec<u8>>,
-    _lock: Flock<File>,
+    /// Its lock ends with it.
+    _lock: File,
 }
 
 impl PinDirectory {
@@ -80,12 +77,11 @@ impl PinDirectory {
     pub fn take(path: &Path) -> Result<Self, PersistError> {
         bpffs::create(path)?;
         let file = File::open(path).map_err(PersistError::file("open", path))?;
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, Errno::EAGAIN)) => return Err(PersistError::InUse(path.to_owned())),
-            Err((_, errno)) => return Err(PersistError::file("lock", path)(errno.into())),
-        };
-        Ok(Self { path: path.to_owned(), written: None, _lock: lock })
+        match file.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), written: None, _lock: file }),
+            Err(TryLockError::WouldBlock) => Err(PersistError::InUse(path.to_owned())),
+            Err(TryLockError::Error(error)) => Err(PersistError::file("lock", path)(error)),
+        }
     }
 
     /// Where it is.

@@ -14,7 +14,7 @@ pub struct Program {
     pub package: &'static str,
 }
 
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 6] = [
     // Makes namespaces, veth pairs, addresses and routes.
     Program { name: "ip", package: "iproute2" },
     // Turns offloads on and off.
@@ -25,6 +25,8 @@ const PROGRAMS: [Program; 5] = [
     Program { name: "sipp", package: "sip-tester" },
     // A terminal for `lb top` whose screen a test can read.
     Program { name: "tmux", package: "tmux" },
+    // Has calls of the kernel fail, or be the last ones of a process.
+    Program { name: "strace", package: "strace" },
 ];
 
 /// What the benchmark measures lb beside, where it can be had.

@@ -1,0 +1,153 @@
+//! `lb run` under a tracer that has calls of the kernel fail, or kills it there.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use lb_tests::{
+    daemon::{ConfigText, lb_binary},
+    netns::Netns,
+    wait::wait_until,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+/// How long a start may take, beside other tests and under a tracer.
+const START: Duration = Duration::from_secs(40);
+const END: Duration = Duration::from_secs(20);
+
+/// What the tracer does at a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The call fails so.
+    Fails(&'static str),
+    /// The process is killed.
+    Kills,
+}
+
+/// Config, socket and log of one `lb` after the other.
+pub struct Files {
+    directory: TempDir,
+    netns: Netns,
+}
+
+/// What became of a start.
+pub enum Outcome {
+    /// It has ended, and has said this.
+    Ended(ExitStatus, String),
+    /// It answers on its admin socket.
+    Runs(Running),
+}
+
+/// A daemon that runs; dropped, it is killed.
+pub struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    /// Ends it by SIGTERM.
+    pub fn stop(mut self) -> Result<()> {
+        kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM)?;
+        wait_until("it to end", END, || matches!(self.0.try_wait(), Ok(Some(_))))?;
+        let status = self.0.wait()?;
+        ensure!(status.success(), "{status}");
+        Ok(())
+    }
+}
+
+impl Files {
+    pub fn new(netns: &Netns, config: &ConfigText) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let its = Self { directory, netns: Netns::open(netns.name())? };
+        fs::write(its.path("lb.toml"), config.render(&its.path("lb.sock")))?;
+        Ok(its)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// What the last one has said.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.path("log"))?)
+    }
+
+    /// How often a start makes a call, by the thread that makes most.
+    pub fn calls(&self, call: &str) -> Result<usize> {
+        let list = self.path("calls");
+        let options = [
+            "-o".into(),
+            list.clone().into_os_string(),
+            "-e".into(),
+            format!("trace={call}").into(),
+        ];
+        match self.start_with(&options)? {
+            Outcome::Runs(running) => running.stop()?,
+            Outcome::Ended(status, log) => bail!("{status}: {log}"),
+        }
+        let text = fs::read_to_string(&list)?;
+        let mut of_threads = std::collections::BTreeMap::<&str, usize>::new();
+        let of_start = text.lines().take_while(|line| !line.contains("--- SIGTERM"));
+        for line in of_start.filter(|line| line.contains(&format!("{call}("))) {
+            *of_threads.entry(line.split(' ').next().unwrap_or_default()).or_default() += 1;
+        }
+        Ok(of_threads.into_values().max().unwrap_or_default())
+    }
+
+    /// Starts `lb run`, to which this happens at the `number`th such call of any thread.
+    pub fn start(&self, call: &str, number: usize, fault: Fault) -> Result<Outcome> {
+        let what = match fault {
+            Fault::Fails(error) => format!("error={error}"),
+            Fault::Kills => "signal=KILL".to_owned(),
+        };
+        let inject = format!("inject={call}:{what}:when={number}");
+        let nowhere =
+            ["-o", "/dev/null", "-e", &inject, "-e", &format!("trace={call}")].map(Into::into);
+        self.start_with(&nowhere)
+    }
+
+    fn start_with(&self, options: &[std::ffi::OsString]) -> Result<Outcome> {
+        let log = self.path("log");
+        let output = File::create(&log)?;
+        let mut command: Command = self.netns.command("strace")?;
+        // The tracer is the child of its own: the daemon is this process's.
+        command.args(["-D", "-f", "-qq", "--seccomp-bpf"]).args(options);
+        command.arg(lb_binary()?).arg("run").arg("--config").arg(self.path("lb.toml"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
+        let child = command.spawn().context("cannot run strace")?;
+        let mut running = Running(child);
+        let mut ended = None;
+        wait_until("it to start or to end", START, || {
+            ended = running.0.try_wait().ok().flatten();
+            ended.is_some() || self.answers()
+        })?;
+        Ok(match ended {
+            Some(status) => Outcome::Ended(status, fs::read_to_string(&log)?),
+            None => Outcome::Runs(running),
+        })
+    }
+
+    /// Runs `lb` beside it, as its operator does.
+    pub fn lb(&self, args: &[&str]) -> Result<Output> {
+        let mut command = self.netns.command(lb_binary()?)?;
+        command.arg("--socket").arg(self.path("lb.sock")).args(args).stdin(Stdio::null());
+        command.output().context("cannot run lb")
+    }
+
+    fn answers(&self) -> bool {
+        self.lb(&["show", "summary"]).is_ok_and(|output| output.status.success())
+    }
+}
