@@ -43,6 +43,34 @@ pub(super) fn fill_array<V: Pod>(map: BorrowedFd<'_>, values: &[V]) -> io::Resul
     unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut attributes) }
 }
 
+/// The values of so many indices from `first` on of a per-CPU array of numbers: each index's `cpus`
+/// values in turn, the number of CPUs that the kernel may have.
+pub(super) fn read_per_cpu(
+    map: BorrowedFd<'_>,
+    first: u32,
+    count: usize,
+    cpus: usize,
+) -> io::Result<Vec<u64>> {
+    // The kernel goes on behind the index that it is given, or at 0 where the array has no such.
+    let before = first.wrapping_sub(1);
+    let mut last = 0u32;
+    let mut keys = vec![0u32; count];
+    let mut values = vec![0u64; count * cpus];
+    let mut attributes = Attributes {
+        in_batch: &raw const before as u64,
+        out_batch: &raw mut last as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: count as u32,
+        map_fd: map.as_raw_fd() as u32,
+        ..Attributes::default()
+    };
+    // SAFETY: there is room for `count` keys, for as many values of each CPU, and for a position,
+    // which is an index in arrays, until the call returns.
+    unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attributes)? };
+    Ok(values)
+}
+
 /// Entries for one call at first; the kernel asks for more where a hash bucket holds more.
 const FIRST_BATCH: usize = 4096;
 

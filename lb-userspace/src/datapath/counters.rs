@@ -1,15 +1,15 @@
 //! Reads the datapath's counters.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, os::fd::AsFd as _};
 
 use aya::{
     Ebpf,
-    maps::{MapData, PerCpuArray, PerCpuValues},
+    maps::{IterableMap as _, MapData, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
 use lb_common::{BackendCounters, NO_SERVICE, OUTCOMES, Outcome};
 
-use super::{error::DatapathError, take};
+use super::{batch, error::DatapathError, take};
 
 const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
 const OUTCOME_COUNTERS: &str = "OUTCOME_COUNTERS";
@@ -92,12 +92,13 @@ impl Counters {
             counts.backends.insert(slot, BackendCounters::sum(values.iter().copied()));
         }
         for service in std::iter::once(NO_SERVICE).chain(services) {
-            for &outcome in OUTCOMES {
-                let index = service * OUTCOMES.len() as u32 + outcome as u32;
-                let values = self
-                    .outcomes
-                    .get(&index, 0)
-                    .map_err(DatapathError::map(OUTCOME_COUNTERS, "read"))?;
+            let first = service * OUTCOMES.len() as u32;
+            let map = self.outcomes.map().fd().as_fd();
+            let values =
+                batch::read_per_cpu(map, first, OUTCOMES.len(), self.cpus).map_err(|source| {
+                    DatapathError::Io { map: OUTCOME_COUNTERS, operation: "read", source }
+                })?;
+            for (&outcome, values) in OUTCOMES.iter().zip(values.chunks_exact(self.cpus)) {
                 let packets = values.iter().sum();
                 if packets != 0 {
                     counts.outcomes.push(ServiceOutcome { service, outcome, packets });
