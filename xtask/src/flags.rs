@@ -140,7 +140,40 @@ impl Part {
 /// Arguments of `test`.
 #[derive(Args, Debug)]
 pub struct Test {
+    /// Run the suites of the XDP program, and some of the daemon, on this kernel of Debian's instead:
+    /// in a virtual machine, by software emulation, without root; may be given for each
+    #[arg(long = "kernel", value_enum, value_name = "VERSION")]
+    pub kernels: Vec<Kernel>,
     /// What each test binary is given, such as a part of a test's name
     #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<OsString>,
+}
+
+/// A kernel that tests can be run on beside this machine's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kernel {
+    /// The oldest that lb supports, of Debian 12
+    #[value(name = "6.1")]
+    Linux6_1,
+    /// That of Debian 13
+    #[value(name = "6.12")]
+    Linux6_12,
+}
+
+impl Kernel {
+    /// The two numbers that do not change with its corrections.
+    pub fn series(self) -> &'static str {
+        match self {
+            Self::Linux6_1 => "6.1",
+            Self::Linux6_12 => "6.12",
+        }
+    }
+
+    /// The release of Debian that has it.
+    pub fn release(self) -> &'static str {
+        match self {
+            Self::Linux6_1 => "bookworm",
+            Self::Linux6_12 => "trixie",
+        }
+    }
 }

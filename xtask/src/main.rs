@@ -6,6 +6,7 @@ mod cargo;
 mod demo;
 mod ebpf;
 mod flags;
+mod kernel;
 mod lab;
 mod lint;
 mod root;

@@ -6,9 +6,13 @@
 
 mod debian;
 mod lab;
+mod release;
 mod rust;
 
-use std::io::{IsTerminal as _, Write as _, stderr, stdin};
+use std::{
+    io::{IsTerminal as _, Write as _, stderr, stdin},
+    path::Path,
+};
 
 use anyhow::{Result, ensure};
 
@@ -64,6 +68,36 @@ pub fn ensure_peers() -> Result<()> {
     let steps = Steps::new("peers.log")?;
     let path = Environment::of_this_process().path;
     lab::unpack_peers(&path, debian::Debian::here(&steps).as_ref())
+}
+
+/// Sets up what runs another kernel; silent where all is there.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_machine() -> Result<()> {
+    let programs = lab::missing_machine(&Environment::of_this_process().path);
+    if programs.is_empty() {
+        return Ok(());
+    }
+    for program in &programs {
+        eprintln!("for running another kernel: there is no `{}` here", program.name);
+    }
+    let steps = Steps::new("setup.log")?;
+    lab::install(&programs, debian::Debian::here(&steps).as_ref())
+}
+
+/// Unpacks the newest kernel of a release of Debian to `place`, unless there is one, and installs
+/// nothing; what apt needs for that is kept in `lists`.
+///
+/// # Errors
+/// Where this is no Debian, or the kernel cannot be had.
+pub fn ensure_kernel(release: &str, package: &str, lists: &Path, place: &Path) -> Result<()> {
+    if place.is_dir() {
+        return Ok(());
+    }
+    let steps = Steps::new("setup.log")?;
+    let release = release::Release::open(&steps, release, lists)?;
+    release.unpack(&release.meant_by(package)?, place)
 }
 
 /// Sets up what the benchmark measures lb beside; where that cannot be done it says what a person

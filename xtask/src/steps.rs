@@ -2,9 +2,9 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -60,17 +60,8 @@ impl Steps {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot run `{line}`"))?;
-        let started = Instant::now();
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            if started.elapsed() > limit {
-                child.kill()?;
-                child.wait()?;
-                bail!("`{line}` took more than {} s{}", limit.as_secs(), self.end(start)?);
-            }
-            thread::sleep(Duration::from_millis(50));
+        let Some(status) = wait(&mut child, limit)? else {
+            bail!("`{line}` took more than {} s{}", limit.as_secs(), self.end(start)?);
         };
         if !status.success() {
             bail!("`{line}` failed ({status}){}", self.end(start)?);
@@ -92,7 +83,27 @@ impl Steps {
     }
 }
 
-fn last_lines(log: &[u8]) -> String {
+/// Waits until a process ends, and ends it after `limit`: then there is no status.
+///
+/// # Errors
+/// Where the process cannot be waited for or ended.
+pub fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if started.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The last lines of what a program printed, indented.
+pub fn last_lines(log: &[u8]) -> String {
     let log = String::from_utf8_lossy(log);
     let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];

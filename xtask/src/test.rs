@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     cargo::{self, Profile},
-    flags, root, setup,
+    flags, kernel, root, setup,
 };
 
 /// The variable by which the suites learn which `lb` to run.
@@ -20,9 +20,13 @@ const SUITES: &str = "lb-tests";
 const RUN_AS_ROOT: &str = "target.'cfg(unix)'.runner = ['sudo', \
      '--preserve-env=LB_BIN,CARGO_MANIFEST_DIR,RUST_BACKTRACE,RUST_LOG,PROPTEST_CASES,CI', '--']";
 
-/// Builds everything once, then runs the tests of every package, also after one fails.
+/// Builds everything once, then runs the tests of every package, also after one fails; or those that
+/// can be run on other kernels, on these.
 pub fn verb(flags: &flags::Test) -> Result<()> {
     setup::ensure()?;
+    if !flags.kernels.is_empty() {
+        return kernel::test(flags);
+    }
     setup::ensure_peers()?;
     // One call for the binary and the tests: cargo chooses the same features for both.
     cargo::run(cargo::cargo().args(["build", "--workspace", "--bins", "--tests"]))?;

@@ -21,8 +21,9 @@ use crate::limits;
 use crate::netns::Netns;
 use crate::wait::wait_until;
 
-/// How long the daemon may take to load, attach and answer.
-const READY: Duration = Duration::from_secs(20);
+/// How long the daemon may take to load, attach and answer: under emulation the verifier alone takes
+/// tens of seconds.
+const READY: Duration = Duration::from_secs(120);
 /// How long it may take to end after SIGTERM.
 const END: Duration = Duration::from_secs(10);
 /// Lines of its log that an error carries.

@@ -13,8 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// How long the programs may take to be there, and to be gone.
-const SOON: Duration = Duration::from_secs(20);
+/// How long the programs may take to be there, under emulation too, and to be gone.
+const SOON: Duration = Duration::from_secs(180);
 /// The program that interfaces have while somebody looks.
 const WATCH: &str = "lb_watch";
 

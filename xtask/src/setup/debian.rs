@@ -69,22 +69,7 @@ impl<'a> Debian<'a> {
     /// Where it cannot be fetched or unpacked.
     pub fn unpack(&self, package: &str, place: &Path) -> Result<()> {
         ensure!(self.offers(package)?, "Debian's packages have no {package}");
-        let parent = place.parent().context("a directory to unpack to")?;
-        fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-        // Whoever is interrupted leaves no half of it.
-        let work = tempfile::Builder::new().prefix("unpack-").tempdir_in(parent)?;
-        let mut download = Command::new("apt-get");
-        download.args(["--quiet", "download", package]).current_dir(work.path());
-        self.steps.run(&format!("fetching Debian's package {package}"), &mut download, LIMIT)?;
-        let archive = fs::read_dir(work.path())?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .find(|file| file.extension().is_some_and(|its| its == "deb"))
-            .with_context(|| format!("apt-get fetched no package {package}"))?;
-        let files = work.path().join("files");
-        let mut unpack = Command::new("dpkg-deb");
-        unpack.arg("--extract").args([&archive, &files]);
-        self.steps.run(&format!("unpacking {package}"), &mut unpack, LIMIT)?;
-        fs::rename(&files, place).with_context(|| format!("cannot make {}", place.display()))
+        unpack(self.steps, Command::new("apt-get"), package, place)
     }
 
     /// Fetches the lists of packages, once: they may be old, and images for containers have none.
@@ -101,6 +86,29 @@ impl<'a> Debian<'a> {
         self.refreshed.set(()).ok();
         Ok(())
     }
+}
+
+/// Fetches a package by `apt_get`, and unpacks it to a directory.
+///
+/// # Errors
+/// Where it cannot be fetched or unpacked.
+pub fn unpack(steps: &Steps, apt_get: Command, package: &str, place: &Path) -> Result<()> {
+    let parent = place.parent().context("a directory to unpack to")?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    // Whoever is interrupted leaves no half of it.
+    let work = tempfile::Builder::new().prefix("unpack-").tempdir_in(parent)?;
+    let mut download = apt_get;
+    download.args(["--quiet", "download", package]).current_dir(work.path());
+    steps.run(&format!("fetching Debian's package {package}"), &mut download, LIMIT)?;
+    let archive = fs::read_dir(work.path())?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|file| file.extension().is_some_and(|its| its == "deb"))
+        .with_context(|| format!("apt-get fetched no package {package}"))?;
+    let files = work.path().join("files");
+    let mut unpack = Command::new("dpkg-deb");
+    unpack.arg("--extract").args([&archive, &files]);
+    steps.run(&format!("unpacking {package}"), &mut unpack, LIMIT)?;
+    fs::rename(&files, place).with_context(|| format!("cannot make {}", place.display()))
 }
 
 fn apt_get() -> Command {

@@ -33,6 +33,13 @@ const PROGRAMS: [Program; 6] = [
 const ALTERNATIVES: [Program; 2] =
     [Program { name: "nft", package: "nftables" }, Program { name: "haproxy", package: "haproxy" }];
 
+/// What runs another kernel in a virtual machine.
+const MACHINE: [Program; 2] = [
+    Program { name: "qemu-system-x86_64", package: "qemu-system-x86" },
+    // The commands in there, and what packs its files.
+    Program { name: "busybox", package: "busybox-static" },
+];
+
 /// A SIP proxy that answers OPTIONS.
 const KAMAILIO: Program = Program { name: "kamailio", package: "kamailio" };
 
@@ -47,6 +54,11 @@ pub fn missing(path: &[PathBuf]) -> Vec<Program> {
 /// The same of the benchmark's alternatives.
 pub fn missing_alternatives(path: &[PathBuf]) -> Vec<Program> {
     missing_of(&ALTERNATIVES, path)
+}
+
+/// The same of what runs another kernel.
+pub fn missing_machine(path: &[PathBuf]) -> Vec<Program> {
+    missing_of(&MACHINE, path)
 }
 
 fn missing_of(programs: &[Program], path: &[PathBuf]) -> Vec<Program> {
