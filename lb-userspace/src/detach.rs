@@ -48,12 +48,13 @@ pub async fn detach(path: &Path) -> anyhow::Result<String> {
         outcome =
             outcome.and(net::in_time(net::remove_neighbours(&netlink, &record.interfaces)).await);
     }
-    let any = directory.remove_all()?;
+    let removed = directory.remove_all();
     if let Some(record) = record {
         Forwarding::recall(record.switches).restore();
         VlanOffload::recall(record.features).restore();
     }
     outcome?;
+    let any = removed?;
     Ok(if any {
         format!("removed what was pinned at {shown}")
     } else {

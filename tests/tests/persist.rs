@@ -238,3 +238,51 @@ fn who_is_killed_while_somebody_looks_at_packets_leaves_a_datapath_that_goes_on(
     assert!(!left("trace-next") && !left("trace-steps"));
     Ok(())
 }
+
+#[test]
+fn what_the_file_says_otherwise_meanwhile_rules_from_the_next_start_on() -> Result<()> {
+    let place = PinPlace::new()?;
+    let mut balanced = Balanced::with(LabPlan::default(), |config| {
+        persistent(&place)(config).service("balance", "\"least-connections\"")
+    })?;
+    balanced.short(20)?;
+    balanced.daemon.stop()?;
+    let other = LabPlan::default().client_address(90);
+    let config = balanced.config.clone().service("balance", "\"consistent-hash\"");
+    balanced.daemon.write_config(&config)?;
+    balanced.daemon.start_again()?;
+    balanced.kill_server("node1");
+    balanced.daemon.wait_for_state(SERVICE, "node1", "down", Duration::from_secs(10))?;
+    let report = balanced.short(60)?;
+    assert_eq!((report.ok, report.share("node2")), (60, 1.0), "no load chooses: {report}");
+
+    balanced.daemon.stop()?;
+    balanced.daemon.write_config(&config.service("vip", &format!("\"{other}\"")))?;
+    balanced.daemon.start_again()?;
+    let host = lb_tests::netns::Netns::open(balanced.lab.balancer.name())?;
+    let addresses = Traces::of(&host)?.addresses;
+    let has = |address: String| addresses.iter().any(|its| its.contains(&format!("\"{address}\"")));
+    assert!(has(other.to_string()) && !has(balanced.target().ip().to_string()), "{addresses:?}");
+    Ok(())
+}
+
+#[test]
+fn what_is_to_be_replaced_by_force_goes_on_where_that_fails() -> Result<()> {
+    let place = PinPlace::new()?;
+    let mut balanced = Balanced::with(LabPlan::default(), persistent(&place))?;
+    let held = balanced.hold(20)?;
+    balanced.daemon.stop()?;
+    let config = balanced.config.clone().global("flow_capacity", "4096");
+    let wrong = config.clone().global("interfaces", "[\"front\", \"back\", \"side\"]");
+    balanced.daemon.write_config(&wrong)?;
+    let error = format!("{:#}", balanced.daemon.start_by_force().expect_err("there is no side"));
+    assert!(error.contains("side"), "{error}");
+    sleep(Duration::from_millis(500));
+    assert!(held.report().breaks.is_empty(), "{:?}", held.report().breaks);
+    assert_eq!(balanced.short(20)?.ok, 20);
+    balanced.daemon.write_config(&config)?;
+    balanced.daemon.start_by_force()?;
+    balanced.wait_until_up("node2")?;
+    assert_eq!(balanced.short(20)?.ok, 20);
+    Ok(())
+}

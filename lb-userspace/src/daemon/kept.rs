@@ -1,6 +1,6 @@
 //! What of the daemon outlives its process (see [`crate::persist`]).
 
-use std::{path::Path, time::Instant};
+use std::{collections::BTreeSet, net::IpAddr, path::Path, time::Instant};
 
 use anyhow::bail;
 use log::{error, warn};
@@ -32,6 +32,10 @@ pub(super) struct Kept {
     clocks: Clocks,
     /// What was there before is still to be given up.
     replaces: bool,
+    /// An earlier process has left something.
+    found: bool,
+    /// Addresses that it may have put on interfaces.
+    addresses: BTreeSet<IpAddr>,
 }
 
 impl Beginning {
@@ -55,8 +59,12 @@ impl Beginning {
         let clocks = Clocks { now: Instant::now(), shared: monotonic() };
         let mut its = Self::fresh(config)?;
         let mut name = directory.fresh_name()?;
+        let mut any = true;
         let left = match directory.find()? {
-            FoundRecord::Nothing => None,
+            FoundRecord::Nothing => {
+                any = false;
+                None
+            }
             FoundRecord::Usable(record) => {
                 let (was, is) = (record.geometry.flow_capacity, config.flow_capacity);
                 if was == is {
@@ -78,11 +86,13 @@ impl Beginning {
                 record
             }
         };
+        let found = left.is_some() || any;
+        let addresses = left.as_ref().map(|its| its.state.addresses()).unwrap_or_default();
         if let Some(record) = left {
             its.forwarding = Forwarding::recall(record.switches);
             its.vlan_offload = VlanOffload::recall(record.features);
         }
-        its.kept = Some(Kept { directory, name, clocks, replaces: true });
+        its.kept = Some(Kept { directory, name, clocks, replaces: true, found, addresses });
         Ok(its)
     }
 
@@ -99,8 +109,12 @@ impl Beginning {
         Ok(())
     }
 
-    /// The datapath, with what it has to say.
-    pub(super) fn load(&self, rules: PortRules) -> anyhow::Result<Datapath> {
+    /// The datapath, with what it has to say. What is taken over is written down first, as ever.
+    pub(super) fn load(
+        &mut self,
+        rules: PortRules,
+        interfaces: &[String],
+    ) -> anyhow::Result<Datapath> {
         let desired = self.state.desired();
         let mut datapath = match &self.kept {
             None => Datapath::load(self.geometry, rules)?,
@@ -110,6 +124,10 @@ impl Beginning {
             }
         };
         if datapath.is_taken_over() {
+            if let Some(kept) = &mut self.kept {
+                let (switched, state) = ((&self.forwarding, &self.vlan_offload), &self.state);
+                kept.write(self.geometry, state, interfaces, switched)?;
+            }
             datapath.take_over(&desired)?;
         }
         datapath.apply(&desired)?;
@@ -121,15 +139,8 @@ impl Daemon {
     /// Writes down what the next process has to know.
     pub(super) fn remember(&mut self) -> Result<(), PersistError> {
         let Some(kept) = &mut self.kept else { return Ok(()) };
-        kept.directory.write(&Record {
-            layout: lb_common::LAYOUT,
-            directory: kept.name.clone(),
-            geometry: self.datapath.geometry(),
-            state: self.state.remember(kept.clocks),
-            interfaces: self.config.interfaces.clone(),
-            switches: self.forwarding.changed().to_vec(),
-            features: self.vlan_offload.switched().to_vec(),
-        })
+        let switched = (&self.forwarding, &self.vlan_offload);
+        kept.write(self.datapath.geometry(), &self.state, &self.config.interfaces, switched)
     }
 
     /// As [`Daemon::remember`], tried again where it fails.
@@ -152,7 +163,9 @@ impl Daemon {
         let Some(kept) = self.kept.as_mut().filter(|kept| kept.replaces) else { return };
         kept.replaces = false;
         let others = kept.directory.remove_others(&kept.name).map_err(anyhow::Error::from);
-        if let Err(error) = others.and(self.datapath.give_up_replaced().map_err(Into::into)) {
+        if let Err(error) =
+            others.and(self.datapath.give_up_replaced(self.trace.is_some()).map_err(Into::into))
+        {
             error!("what was there before is there still, and does no harm: {error}");
         }
     }
@@ -171,6 +184,34 @@ impl Daemon {
 }
 
 impl Kept {
+    /// Whether an earlier process has left something.
+    pub(super) fn has_found(&self) -> bool {
+        self.found
+    }
+
+    /// Addresses that an earlier process may have put on interfaces.
+    pub(super) fn addresses(&self) -> &BTreeSet<IpAddr> {
+        &self.addresses
+    }
+
+    fn write(
+        &mut self,
+        geometry: Geometry,
+        state: &State,
+        interfaces: &[String],
+        (forwarding, vlan_offload): (&Forwarding, &VlanOffload),
+    ) -> Result<(), PersistError> {
+        self.directory.write(&Record {
+            layout: lb_common::LAYOUT,
+            directory: self.name.clone(),
+            geometry,
+            state: state.remember(self.clocks),
+            interfaces: interfaces.to_vec(),
+            switches: forwarding.changed().to_vec(),
+            features: vlan_offload.switched().to_vec(),
+        })
+    }
+
     /// Removes all of it.
     pub(super) fn remove(self) {
         if let Err(error) = self.directory.remove_all() {

@@ -125,7 +125,7 @@ async fn balance(
     let keepalives = Keepalives::new(probes.tasks(), events_in).with_doubts(doubts_in);
 
     let mut daemon = Daemon::prepare(config_path, config, keepalives, force).await?;
-    let mut goes_on = daemon.datapath.is_taken_over();
+    let mut goes_on = daemon.kept.as_ref().is_some_and(Kept::has_found);
     let outcome = match daemon.start().await {
         Ok(()) => {
             goes_on = daemon.kept.is_some();

@@ -1,14 +1,15 @@
 //! How the daemon begins.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     time::{Instant, SystemTime},
 };
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use log::{error, info};
 
-use super::{Beginning, Daemon, Done, Fullness, Removal, Removals, Samples, network};
+use super::{Beginning, Daemon, Done, Fullness, Kept, Removal, Removals, Samples, network};
 use crate::{
     config::{Config, XdpMode},
     datapath::{self, Mode, Resetter},
@@ -25,7 +26,7 @@ impl Daemon {
         keepalives: Keepalives,
         force: bool,
     ) -> anyhow::Result<Self> {
-        let beginning = match &config.persist {
+        let mut beginning = match &config.persist {
             None => Beginning::fresh(&config)?,
             Some(path) => Beginning::at(path, &config, force)?,
         };
@@ -33,7 +34,7 @@ impl Daemon {
         events.send_to(config.syslog.as_ref());
         let netlink = net::connect()?;
         let rules = network::port_rules(&netlink, &config).await?;
-        let datapath = beginning.load(rules)?;
+        let datapath = beginning.load(rules, &config.interfaces)?;
         datapath::give_back_memory();
         let Beginning { state, effects, forwarding, vlan_offload, kept, .. } = beginning;
         let mut daemon = Self {
@@ -79,11 +80,7 @@ impl Daemon {
                 error!("packets for the kernel to send are no longer taken: {error}");
             }
         });
-        let wanted = match self.config.xdp_mode {
-            XdpMode::Auto => Mode::Auto,
-            XdpMode::Native => Mode::Native,
-            XdpMode::Generic => Mode::Generic,
-        };
+        let wanted = self.mode_wanted(&devices).await?;
         self.remember()?;
         self.collect_links()?;
         self.datapath.attach(&devices, &self.config.interfaces, wanted)?;
@@ -96,7 +93,40 @@ impl Daemon {
         }
         self.state.begin(Instant::now());
         self.follow_state();
+        if let Some(kept) = &self.kept {
+            // Those that have left the config meanwhile go with the others that are not wanted.
+            net::in_time(self.vips.recall(kept.addresses())).await?;
+        }
         self.place_vips().await?;
         Ok(())
     }
+
+    /// How the program is to be attached. What an earlier process has attached keeps its mode, and the others have
+    /// the same: what one sends natively reaches none that is not.
+    async fn mode_wanted(&self, devices: &[String]) -> anyhow::Result<Mode> {
+        let mut kept = BTreeSet::new();
+        if self.kept.as_ref().is_some_and(Kept::has_found) {
+            for device in devices {
+                let mode = net::in_time(net::xdp_mode(&self.netlink, device)).await?;
+                kept.insert(mode.as_str());
+            }
+        }
+        let (native, generic) = (kept.contains("native"), kept.contains("generic"));
+        match self.config.xdp_mode {
+            XdpMode::Auto if generic => Ok(Mode::Generic),
+            XdpMode::Auto if native => Ok(Mode::Native),
+            XdpMode::Auto => Ok(Mode::Auto),
+            XdpMode::Native if generic => Err(other_mode("generic", "native")),
+            XdpMode::Native => Ok(Mode::Native),
+            XdpMode::Generic if native => Err(other_mode("native", "generic")),
+            XdpMode::Generic => Ok(Mode::Generic),
+        }
+    }
+}
+
+fn other_mode(is: &str, wanted: &str) -> anyhow::Error {
+    anyhow!(
+        "the datapath that is to be taken over is {is}, and xdp_mode = \"{wanted}\": it goes on as it \
+         is; `lb detach` ends it, and its connections"
+    )
 }

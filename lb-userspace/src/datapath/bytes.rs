@@ -1,6 +1,6 @@
 //! Bytes in a map that is pinned: bpffs has no files.
 
-use std::{fs, io, path::Path};
+use std::{ffi::OsStr, fs, io, path::Path};
 
 use aya::maps::{Array, IterableMap as _, Map, MapData};
 
@@ -27,15 +27,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         blocks.set(at, block, 0).map_err(io::Error::other)?;
     }
     let map = handles::of_map(blocks.map()).map_err(io::Error::other)?;
-    // bpffs takes no names with dots.
-    let mut new = path.as_os_str().to_owned();
-    new.push("-new");
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let new = path.with_file_name(being_written(name));
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     map.pin(&new).map_err(io::Error::other)?;
     fs::rename(&new, path)
+}
+
+/// The name of what is put in the place of something with this name, as long as it is not whole: bpffs takes no
+/// names with dots.
+pub fn being_written(name: &str) -> String {
+    format!("{name}-new")
 }
 
 /// What was put at `path`; nothing where nothing is there.

@@ -113,6 +113,7 @@ impl ConfigMaps {
             let index = entry.map_err(DatapathError::map(ONE_BUFFER, "list"))?;
             self.written.one_buffer.insert(index);
         }
+        self.members.take_over();
         self.pairs.take_over()?;
         self.addresses.take_over()
     }

@@ -24,11 +24,18 @@ pub(super) struct Members {
     map: ArrayOfMaps<MapData, Table>,
     /// By service.
     written: BTreeMap<u32, Vec<DesiredMember>>,
+    /// Of other services nobody knows what is written.
+    taken_over: bool,
 }
 
 impl Members {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, DatapathError> {
-        Ok(Self { map: take(ebpf, MEMBERS_MAP)?, written: BTreeMap::new() })
+        Ok(Self { map: take(ebpf, MEMBERS_MAP)?, written: BTreeMap::new(), taken_over: false })
+    }
+
+    /// What an earlier process has written is not known: each service's members are written anew once.
+    pub(super) fn take_over(&mut self) {
+        self.taken_over = true;
     }
 
     /// Each service's members are replaced as a whole. The hash chooses where there are none.
@@ -55,8 +62,10 @@ impl Members {
 
     /// Whether what is written is the service's.
     pub(super) fn are_those_of(&self, service: &DesiredService) -> bool {
-        let written = self.written.get(&service.id);
-        written.map_or(&[][..], |members| members) == asked(service)
+        match self.written.get(&service.id) {
+            Some(members) => members == asked(service),
+            None => !self.taken_over && asked(service).is_empty(),
+        }
     }
 }
 

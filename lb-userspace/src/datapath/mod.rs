@@ -68,6 +68,10 @@ use flows::WideSlot;
 use live::LiveSigns;
 use vlans::Vlans;
 
+/// In ticks: longer than any driver takes to take a program, and well below what the program takes for a tick
+/// to come.
+const A_MINUTE: u32 = 60;
+
 /// The programs that others call, by number.
 const STEPS: &str = "STEPS";
 
@@ -132,7 +136,7 @@ impl Datapath {
         if self.taken_over {
             // The program before this one has next hops of its own, by which flows go that it still sees:
             // none is believed in a tick that has not begun.
-            self.tell(self.news.changed_at(now_ticks().wrapping_add(1)))?;
+            self.tell(self.news.changed_at(now_ticks().wrapping_add(A_MINUTE)))?;
         }
         let program = program_of(&mut self.ebpf, ENTRY)?;
         let pins = self.pins.as_ref().map(|(pins, _)| pins);
@@ -159,18 +163,15 @@ impl Datapath {
     }
 
     /// Gives up what was kept for the program that this one has replaced. Not before packets that it was at are
-    /// through: some moments after [`Datapath::attach`].
+    /// through: some moments after [`Datapath::attach`]; `looked_at`: somebody looks at packets.
     ///
     /// # Errors
     /// Where bpffs refuses; what is left there does no harm.
-    pub fn give_up_replaced(&self) -> Result<(), DatapathError> {
-        match &self.pins {
-            Some((pins, steps)) => {
-                pins.give_up_other_steps(steps)?;
-                Ok(pins.give_up_trace()?)
-            }
-            None => Ok(()),
-        }
+    pub fn give_up_replaced(&self, looked_at: bool) -> Result<(), DatapathError> {
+        let Some((pins, steps)) = &self.pins else { return Ok(()) };
+        pins.give_up_other_steps(steps)?;
+        // Else they are of who looks.
+        if looked_at { Ok(()) } else { Ok(pins.give_up_trace()?) }
     }
 
     /// Where the program is attached.

@@ -95,8 +95,13 @@ impl PinDirectory {
     /// Where that cannot be said. A record that is there and cannot be read is none.
     pub fn find(&self) -> Result<FoundRecord, PersistError> {
         let path = self.path.join(RECORD);
-        let Some(text) = bytes::read(&path).map_err(PersistError::file("read", &path))? else {
-            return Ok(FoundRecord::Nothing);
+        let text = match bytes::read(&path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(FoundRecord::Nothing),
+            Err(error) => {
+                let why = format!("its record cannot be read: {error}");
+                return Ok(FoundRecord::Unusable { why, record: None });
+            }
         };
         let record = match Record::parse(&text) {
             Ok(record) => record,
@@ -105,7 +110,8 @@ impl PinDirectory {
             }
         };
         let why = match record.unusable() {
-            None => Datapath::unlike_kept(&self.pins(&record.directory), record.geometry)?,
+            None => Datapath::unlike_kept(&self.pins(&record.directory), record.geometry)
+                .unwrap_or_else(|error| Some(error.to_string())),
             why => why,
         };
         Ok(match why {
@@ -166,19 +172,34 @@ impl PinDirectory {
         Ok(())
     }
 
-    /// Removes all that is there; whether there was anything.
+    /// Removes all that is there, and the directory unless somebody else has something in it; whether there was
+    /// anything.
     ///
     /// # Errors
     /// Where bpffs refuses.
     pub fn remove_all(self) -> Result<bool, PersistError> {
-        let any = fs::read_dir(&self.path)
-            .map_err(PersistError::file("list", &self.path))?
-            .next()
-            .is_some();
-        bpffs::remove(&self.path)?;
+        let mut any = false;
+        for name in [RECORD.to_owned(), bytes::being_written(RECORD)] {
+            let path = self.path.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => {
+                    removed.map_err(PersistError::file("remove", &path))?;
+                    any = true;
+                }
+            }
+        }
+        for name in self.directories()? {
+            any |= bpffs::remove(&self.path.join(name))?;
+        }
+        match fs::remove_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            removed => removed.map_err(PersistError::file("remove", &self.path))?,
+        }
         Ok(any)
     }
 
+    /// The names of those directories that an lb has made.
     fn directories(&self) -> Result<Vec<String>, PersistError> {
         let failed = || PersistError::file("list", &self.path);
         let mut names = Vec::new();
@@ -186,10 +207,34 @@ impl PinDirectory {
             let entry = entry.map_err(failed())?;
             if entry.path().is_dir()
                 && let Ok(name) = entry.file_name().into_string()
+                && is_of_lb(&name)
             {
                 names.push(name);
             }
         }
         Ok(names)
+    }
+}
+
+/// Whether a directory's name is of [`PinDirectory::fresh_name`], of whatever layout.
+fn is_of_lb(name: &str) -> bool {
+    let numbers = name.strip_prefix('v').and_then(|rest| rest.split_once('-'));
+    numbers.is_some_and(|(layout, number)| {
+        layout.parse::<u32>().is_ok() && number.parse::<u32>().is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_keep_beside_is_not_an_lbs() {
+        for name in ["v1-0", "v12-34"] {
+            assert!(is_of_lb(name), "{name}");
+        }
+        for name in ["", "v", "v1", "v-1", "v1-", "1-0", "tc", "cilium", "v1-0-1", "vpn-1"] {
+            assert!(!is_of_lb(name), "{name}");
+        }
     }
 }
