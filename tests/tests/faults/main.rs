@@ -20,7 +20,6 @@ use rig::{Fault, Files, Outcome};
 const FAULTS: &[(&str, Fault)] = &[
     ("bpf", Fault::Fails("ENOMEM")),
     ("bpf", Fault::Fails("EPERM")),
-    ("recvfrom", Fault::Fails("ENOBUFS")),
     ("socket", Fault::Fails("EMFILE")),
     ("bind", Fault::Fails("EADDRINUSE")),
     ("openat", Fault::Fails("EACCES")),
