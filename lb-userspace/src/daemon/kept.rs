@@ -59,34 +59,29 @@ impl Beginning {
         let clocks = Clocks { now: Instant::now(), shared: monotonic() };
         let mut its = Self::fresh(config)?;
         let mut name = directory.fresh_name()?;
-        let mut any = true;
-        let left = match directory.find()? {
-            FoundRecord::Nothing => {
-                any = false;
-                None
+        let left = directory.find()?;
+        let found = !matches!(left, FoundRecord::Nothing);
+        let left = match left {
+            FoundRecord::Nothing => None,
+            FoundRecord::Usable(record)
+                if record.geometry.flow_capacity == config.flow_capacity =>
+            {
+                (its.state, its.effects) = State::take_over(&record.state, config, clocks)?;
+                its.geometry = record.geometry;
+                name.clone_from(&record.directory);
+                Some(record)
             }
             FoundRecord::Usable(record) => {
                 let (was, is) = (record.geometry.flow_capacity, config.flow_capacity);
-                if was == is {
-                    (its.state, its.effects) = State::take_over(&record.state, config, clocks)?;
-                    its.geometry = record.geometry;
-                    name.clone_from(&record.directory);
-                    Some(record)
-                } else {
-                    its.replace(&format!("flow_capacity was {was}, and is {is}"), path, force)?;
-                    its.state.obey_remembered(&record.state, clocks);
-                    Some(record)
-                }
+                let why = format!("flow_capacity was {was}, and is {is}");
+                its.replace(&why, Some(&record), clocks, (path, force))?;
+                Some(record)
             }
             FoundRecord::Unusable { why, record } => {
-                its.replace(&why, path, force)?;
-                if let Some(record) = &record {
-                    its.state.obey_remembered(&record.state, clocks);
-                }
+                its.replace(&why, record.as_ref(), clocks, (path, force))?;
                 record
             }
         };
-        let found = left.is_some() || any;
         let addresses = left.as_ref().map(|its| its.state.addresses()).unwrap_or_default();
         if let Some(record) = left {
             its.forwarding = Forwarding::recall(record.switches);
@@ -96,7 +91,14 @@ impl Beginning {
         Ok(its)
     }
 
-    fn replace(&self, why: &str, path: &Path, force: bool) -> anyhow::Result<()> {
+    /// Gives up what cannot be taken over, by force alone; operators' orders stay.
+    fn replace(
+        &mut self,
+        why: &str,
+        record: Option<&Record>,
+        clocks: Clocks,
+        (path, force): (&Path, bool),
+    ) -> anyhow::Result<()> {
         let path = path.display();
         if !force {
             bail!(
@@ -106,6 +108,9 @@ impl Beginning {
             );
         }
         warn!("the datapath at {path} is replaced, and its connections end: {why}");
+        if let Some(record) = record {
+            self.state.obey_remembered(&record.state, clocks);
+        }
         Ok(())
     }
 

@@ -70,11 +70,7 @@ impl Daemon {
     /// # Errors
     /// When it has not ended, and as [`Daemon::start`].
     pub fn start_again(&mut self) -> Result<()> {
-        if self.ended().is_none() {
-            bail!("the daemon still runs");
-        }
-        self.child = spawn(&self.binary, &self.netns, &self.files, &[])?;
-        self.wait_until_ready()
+        self.start_again_with(&[])
     }
 
     /// As [`Daemon::start_again`], with another binary, if there is one, from then on.
@@ -93,10 +89,14 @@ impl Daemon {
     /// # Errors
     /// As [`Daemon::start_again`].
     pub fn start_by_force(&mut self) -> Result<()> {
+        self.start_again_with(&["--force"])
+    }
+
+    fn start_again_with(&mut self, more: &[&str]) -> Result<()> {
         if self.ended().is_none() {
             bail!("the daemon still runs");
         }
-        self.child = spawn(&self.binary, &self.netns, &self.files, &["--force"])?;
+        self.child = spawn(&self.binary, &self.netns, &self.files, more)?;
         self.wait_until_ready()
     }
 
