@@ -8,6 +8,7 @@
 //! every other number is in host byte order.
 #![cfg_attr(not(test), no_std)]
 
+pub mod access;
 mod addr;
 pub mod checksum;
 mod counters;
@@ -61,6 +62,9 @@ pub const ROLES_MAP: &str = ".bss.roles";
 pub const LOADS_MAP: &str = "LOADS";
 /// The members of services whose backends are chosen by their loads (see [`least`]).
 pub const MEMBERS_MAP: &str = "MEMBERS";
+/// Whose new connections services take: [`access::Verdict`]s, by the longest prefix of an
+/// [`access::ListedClient`].
+pub const CLIENTS_MAP: &str = "CLIENTS";
 /// What live traffic says of backends, by slot: [`signs::Signs`].
 pub const SIGNS_MAP: &str = "SIGNS";
 /// The global with the tables' seed.
@@ -94,6 +98,7 @@ mod pod {
         PairKey,
         PortRoles,
         Service,
+        access::ListedClient,
         table::Bucket,
         table::Buckets,
         table::WideEntry,

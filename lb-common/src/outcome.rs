@@ -73,6 +73,10 @@ outcomes! {
     Land = "land", Drop;
     /// For a service, from a VIP or an address that connections leave from: nobody else has it.
     SpoofedSource = "spoofed_source", Drop;
+    /// A new connection of a client whose connections the service does not take.
+    Denied = "denied", Drop;
+    /// A new connection of a source that opens them faster than the service allows.
+    TooManyNew = "too_many_new", Drop;
     /// For a service, from one of its own nodes, whose answer would not come back this way: the
     /// node was told by RST.
     Hairpin = "hairpin", Drop;

@@ -80,6 +80,10 @@ pub struct Service {
     pub refuses: u32,
     /// By which ports backends are chosen: the mask of [`crate::FlowKey::hash_by`].
     pub ports: u32,
+    /// The list of clients whose connections it takes, or [`crate::access::NO_LIST`].
+    pub clients: u32,
+    /// Between two new connections of one source, in nanoseconds (see [`crate::access::take`]); 0: no limit.
+    pub spacing: u32,
 }
 
 /// Which connections a backend has, in one word of the map.

@@ -7,6 +7,7 @@ use lb_common::{
 };
 
 use crate::{
+    access,
     atomic::forgotten,
     count,
     family::Family,
@@ -29,6 +30,7 @@ pub fn connection<F: Family>(
     let Some(service) = service else { return Ok(None) };
     visit.service = service.id;
     visit.speaker = key.vip.to_ip();
+    access::check::<F>(key, segment, service)?;
     balance::<F>(key, segment, *service).map(Some)
 }
 
@@ -37,7 +39,7 @@ pub fn connection<F: Family>(
 fn balance<F: Family>(
     key: &FlowKey<F::Address>,
     segment: &Segment,
-    Service { id: service, refuses, ports }: Service,
+    Service { id: service, refuses, ports, .. }: Service,
 ) -> Result<Flow, Outcome> {
     if segment.absurd() {
         return Err(Outcome::BadFlags);

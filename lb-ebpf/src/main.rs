@@ -15,6 +15,7 @@
     expect(dead_code, reason = "the kernel calls the programs, the host has no caller")
 )]
 
+mod access;
 mod admit;
 mod answer;
 mod atomic;

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::Standing;
 
+use crate::access::Access;
+
 /// Everything that the maps should say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
@@ -33,6 +35,8 @@ pub struct DesiredService {
     pub by_address: bool,
     /// Whether the backend with the fewest connections for its weight is chosen, not the hash's.
     pub by_load: bool,
+    /// Whose new connections it takes, and how many.
+    pub access: Access,
 }
 
 /// A backend's part in its service's hash table.

@@ -30,6 +30,8 @@ enum Reason {
     Outbound,
     /// Nobody takes new connections.
     Nobody,
+    /// The service does not take the client's.
+    Denied,
 }
 
 impl Reason {
@@ -42,6 +44,7 @@ impl Reason {
             Self::Earlier => "earlier-choice",
             Self::Outbound => "opened-by-backend",
             Self::Nobody => "nobody",
+            Self::Denied => "denied",
         }
     }
 
@@ -82,7 +85,7 @@ impl Reason {
                 chosen.name
             ),
             (Self::LeastConnections, None) => "it had the fewest connections for its weight, or this one \
-                                               was first seen in its middle; no backend takes new ones"
+                                               was first seen in its middle; a new one would not be taken"
                 .to_owned(),
             (Self::Connection, _) => "by the consistent hash of the connection's ends".to_owned(),
             (Self::ClientAddress, _) => "by the consistent hash of the client's address".to_owned(),
@@ -93,11 +96,12 @@ impl Reason {
                 "it was chosen when the connection began; a new one would go to {}",
                 chosen.name
             ),
-            (Self::Earlier, None) => "it was chosen when the connection began; no backend takes \
-                                      new ones"
-                .to_owned(),
+            (Self::Earlier, None) => {
+                "it was chosen when the connection began; a new one would not be taken".to_owned()
+            }
             (Self::Outbound, _) => "the backend has opened the connection itself".to_owned(),
             (Self::Nobody, _) => "no backend takes new connections".to_owned(),
+            (Self::Denied, _) => "the service does not take this client's connections".to_owned(),
         }
     }
 }
@@ -130,7 +134,16 @@ impl<'s> Chooser<'s> {
         Self { service, choice }
     }
 
+    fn takes(&self, client: SocketAddr) -> bool {
+        let (_, taken) = self.service.access.clients.judge(client.ip());
+        taken
+    }
+
+    /// None where nobody would get the client's next connection.
     fn choose(&self, client: SocketAddr) -> Option<&'s Backend> {
+        if !self.takes(client) {
+            return None;
+        }
         let hash = self.hash(client);
         let slot = match &self.choice {
             Method::Hash(table) => *table.get((hash % MAGLEV_SIZE) as usize)?,
@@ -239,7 +252,8 @@ fn detail(
 fn choice(chooser: &Chooser, client: SocketAddr) -> Choice {
     let service = chooser.service;
     let chosen = chooser.choose(client);
-    let reason = Reason::of_new(service, chosen);
+    let reason =
+        if chooser.takes(client) { Reason::of_new(service, chosen) } else { Reason::Denied };
     Choice {
         service: service.name.clone(),
         vip: service.vip.ip(),

@@ -3,6 +3,7 @@
 //! Control flows one way: the config file, keepalives and operators' orders → desired state
 //! (plain data) → map writes.
 
+pub mod access;
 pub mod admin;
 pub mod cli;
 pub mod config;

@@ -154,6 +154,9 @@ fn changed_keys(before: Option<&Service>, after: Option<&Service>) -> Vec<String
         ("affinity", a.affinity != b.affinity),
         ("reset_on_failure", a.reset_on_failure != b.reset_on_failure),
         ("when_unavailable", a.when_unavailable != b.when_unavailable),
+        ("allow", a.access.clients.differs(&b.access.clients, true)),
+        ("deny", a.access.clients.differs(&b.access.clients, false)),
+        ("max_new_per_second", a.access.max_new_per_second != b.access.max_new_per_second),
         ("keepalive", a.keepalive != b.keepalive),
     ];
     keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()

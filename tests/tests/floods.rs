@@ -11,7 +11,9 @@ use std::{
 use anyhow::{Result, ensure};
 use lb_tests::{
     balanced::Balanced,
+    daemon::ConfigText,
     generator::{Generator, Side},
+    lab::LabPlan,
     packet::{Flags, Frame},
 };
 
@@ -66,7 +68,14 @@ fn beside(balanced: &Balanced, flood: impl FnOnce() -> Result<f64> + Send) -> Re
 }
 
 fn withstands(forge: impl Fn(&Generator, SocketAddr, u32) -> Frame + Sync) -> Result<()> {
-    let balanced = Balanced::start()?;
+    withstands_as(|config| config, forge)
+}
+
+fn withstands_as(
+    change: impl FnOnce(ConfigText) -> ConfigText,
+    forge: impl Fn(&Generator, SocketAddr, u32) -> Frame + Sync,
+) -> Result<()> {
+    let balanced = Balanced::with(LabPlan::default(), change)?;
     let held = balanced.hold(HELD)?;
     let generator = Generator::new(&balanced.lab)?;
     let target = balanced.target();
@@ -88,6 +97,19 @@ fn withstands(forge: impl Fn(&Generator, SocketAddr, u32) -> Frame + Sync) -> Re
 #[test]
 fn of_syns() -> Result<()> {
     withstands(|generator, target, i| generator.syn(i, target))
+}
+
+/// More sources than are counted at a time.
+#[test]
+fn of_syns_where_each_source_may_open_few() -> Result<()> {
+    let limited = |config: ConfigText| {
+        let denied = "[\"10.99.0.0/16\", \"192.0.2.0/24\"]";
+        config.service("max_new_per_second", "5000").service("deny", denied)
+    };
+    withstands_as(limited, |_, target, i| {
+        let [_, a, b, c] = i.wrapping_mul(0x9e37_79b9).to_be_bytes();
+        Frame { sequence: i, ..Frame::new(SocketAddr::new([100, a, b, c].into(), 1024), target) }
+    })
 }
 
 #[test]

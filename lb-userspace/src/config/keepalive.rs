@@ -1,11 +1,85 @@
-//! What the keys of a keepalive ask of each other.
+//! How backends are checked, and what the keys of that ask of each other.
+
+use std::net::IpAddr;
+use std::time::Duration;
 
 use super::address::family;
 use super::duration::format_duration;
 use super::reader::Located;
 use super::report::{Refused, Report, key_in};
 use super::schema::{RawKeepalive, RawService};
-use super::{Close, DEFAULT_DOWN_STATUSES, Keepalive, KeepaliveKind};
+
+/// How and how often a backend is checked. Detection of a silent backend takes at most
+/// `interval + fall × (retry_interval + timeout)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keepalive {
+    /// What is sent.
+    pub kind: KeepaliveKind,
+    /// Between two checks of a backend that is well, 10 ms to 1 h.
+    pub interval: Duration,
+    /// Between two checks after a failed one, until the state is settled; 10 ms to 1 h.
+    pub retry_interval: Duration,
+    /// How long one check may take, 10 ms to `interval`.
+    pub timeout: Duration,
+    /// Failures in a row that take a backend down, 1 to 100.
+    pub fall: u32,
+    /// Successes in a row that bring a backend up, 1 to 100.
+    pub rise: u32,
+    /// Connections of clients in a row that take a backend out by themselves, refused or not answered; 0:
+    /// none do, up to 1000.
+    pub error_limit: u32,
+    /// The port that is asked, where it is not the backend's own.
+    pub port: Option<u16>,
+    /// The address of this host that asks, of the VIP's family; without one the kernel chooses.
+    pub source_address: Option<IpAddr>,
+    /// How connections end.
+    pub close: Close,
+    /// Statuses of SIP answers by which a node is down, 200 to 699.
+    pub down_statuses: Vec<u16>,
+}
+
+/// How a keepalive ends its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// In order: nodes log an error on RST, and some servers die of one.
+    Fin,
+    /// At once, without a socket that lingers on either side.
+    Rst,
+}
+
+/// Timeouts, and what a node says that cannot do its work (RFC 3261, sections 21.4.9 and 21.5).
+pub const DEFAULT_DOWN_STATUSES: [u16; 5] = [408, 500, 502, 503, 504];
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            kind: KeepaliveKind::Tcp,
+            interval: Duration::from_secs(5),
+            retry_interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            fall: 3,
+            rise: 2,
+            error_limit: 5,
+            port: None,
+            source_address: None,
+            close: Close::Fin,
+            down_statuses: DEFAULT_DOWN_STATUSES.to_vec(),
+        }
+    }
+}
+
+/// What a keepalive sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepaliveKind {
+    /// Opens a TCP connection to the backend's port and closes it.
+    Tcp,
+    /// Asks for SIP OPTIONS over TCP.
+    Sip,
+    /// Asks the host for an ICMP echo.
+    Icmp,
+    /// Nothing: the backend counts as up.
+    None,
+}
 
 /// Compares what each service says of its keepalive.
 pub(super) fn check(services: &[RawService], report: &mut Report) {

@@ -8,6 +8,7 @@
 //! that the format knows out of it by means of `reader` and `values`, `validate` compares the
 //! parts with each other. Each of them tells a `report` what is wrong and goes on.
 
+mod access;
 mod address;
 mod document;
 mod duration;
@@ -31,15 +32,17 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, Problem};
 pub use file::MAX_FILE_BYTES;
 pub use group::AdminGroup;
+pub use keepalive::{Close, DEFAULT_DOWN_STATUSES, Keepalive, KeepaliveKind};
 pub use syslog::{Syslog, SyslogTarget};
 
 use report::Report;
+
+use crate::access::Access;
 
 /// The admin socket where neither the config nor the command line names another.
 pub const DEFAULT_ADMIN_SOCKET: &str = "/run/lb/lb.sock";
@@ -63,6 +66,9 @@ pub const MAX_SERVICES: usize = lb_common::MAX_SERVICES as usize;
 pub const MAX_BACKENDS: usize = lb_common::MAX_BACKENDS as usize / 2;
 /// Addresses that the clients of one service are translated to at most.
 pub const MAX_SNAT_ADDRESSES: usize = 16;
+/// Prefixes of `allow` and `deny` in one config at most, over all services: half of what the datapath has room for,
+/// as of backends, and with each list goes a word on everybody else.
+pub const MAX_PREFIXES: usize = (lb_common::access::MAX_PREFIXES / 2) as usize - MAX_SERVICES;
 /// Services that may share one backend address and port at most.
 pub const MAX_SERVICES_PER_BACKEND: usize = lb_common::MAX_SERVICES_PER_BACKEND;
 
@@ -124,6 +130,8 @@ pub struct Service {
     pub reset_on_failure: bool,
     /// What clients are told while no backend takes new connections.
     pub when_unavailable: WhenUnavailable,
+    /// Whose new connections it takes, and how many.
+    pub access: Access,
     /// How its backends are checked.
     pub keepalive: Keepalive,
     /// In the order of the file; at least one, names unique, address and port unique.
@@ -205,78 +213,6 @@ impl Forwarding {
             Self::FullNat { snat_addresses } => snat_addresses,
         }
     }
-}
-
-/// How and how often a backend is checked. Detection of a silent backend takes at most
-/// `interval + fall × (retry_interval + timeout)`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keepalive {
-    /// What is sent.
-    pub kind: KeepaliveKind,
-    /// Between two checks of a backend that is well, 10 ms to 1 h.
-    pub interval: Duration,
-    /// Between two checks after a failed one, until the state is settled; 10 ms to 1 h.
-    pub retry_interval: Duration,
-    /// How long one check may take, 10 ms to `interval`.
-    pub timeout: Duration,
-    /// Failures in a row that take a backend down, 1 to 100.
-    pub fall: u32,
-    /// Successes in a row that bring a backend up, 1 to 100.
-    pub rise: u32,
-    /// Connections of clients in a row that take a backend out by themselves, refused or not answered; 0:
-    /// none do, up to 1000.
-    pub error_limit: u32,
-    /// The port that is asked, where it is not the backend's own.
-    pub port: Option<u16>,
-    /// The address of this host that asks, of the VIP's family; without one the kernel chooses.
-    pub source_address: Option<IpAddr>,
-    /// How connections end.
-    pub close: Close,
-    /// Statuses of SIP answers by which a node is down, 200 to 699.
-    pub down_statuses: Vec<u16>,
-}
-
-/// How a keepalive ends its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Close {
-    /// In order: nodes log an error on RST, and some servers die of one.
-    Fin,
-    /// At once, without a socket that lingers on either side.
-    Rst,
-}
-
-/// Timeouts, and what a node says that cannot do its work (RFC 3261, sections 21.4.9 and 21.5).
-pub const DEFAULT_DOWN_STATUSES: [u16; 5] = [408, 500, 502, 503, 504];
-
-impl Default for Keepalive {
-    fn default() -> Self {
-        Self {
-            kind: KeepaliveKind::Tcp,
-            interval: Duration::from_secs(5),
-            retry_interval: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
-            fall: 3,
-            rise: 2,
-            error_limit: 5,
-            port: None,
-            source_address: None,
-            close: Close::Fin,
-            down_statuses: DEFAULT_DOWN_STATUSES.to_vec(),
-        }
-    }
-}
-
-/// What a keepalive sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeepaliveKind {
-    /// Opens a TCP connection to the backend's port and closes it.
-    Tcp,
-    /// Asks for SIP OPTIONS over TCP.
-    Sip,
-    /// Asks the host for an ICMP echo.
-    Icmp,
-    /// Nothing: the backend counts as up.
-    None,
 }
 
 /// A node that answers for a service.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::access::{self, RawAccess};
 use super::address::address;
 use super::group::{AdminGroup, admin_group};
 use super::keys::{BACKEND, KEEPALIVE, ROOT, SERVICE};
@@ -15,7 +16,7 @@ use super::reader::{Located, Nested, Read, TableReader};
 use super::report::{Refused, Report};
 use super::syslog::{self, SyslogTarget};
 use super::values::{
-    choice, duration, integer, interface, listener, name, never, pin_directory, port, port_range,
+    choice, duration, integer, interface, listener, name, pin_directory, port, port_range,
     socket_path, switch,
 };
 use super::{
@@ -61,6 +62,7 @@ pub(super) struct RawService {
     pub affinity: Read<Affinity>,
     pub reset_on_failure: Read<bool>,
     pub when_unavailable: Read<WhenUnavailable>,
+    pub access: RawAccess,
     pub keepalive: Result<RawKeepalive, Refused>,
     pub backends: Result<Vec<RawBackend>, Refused>,
 }
@@ -179,7 +181,9 @@ fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
     );
     let keepalive = table.table("keepalive", &no_keepalive);
     let backends = table.tables("backend", "[[service.backend]]");
-    read_choices_of_later_versions(&mut table);
+    let access = access::read(&mut table);
+    let words = [("tcp", Ok(())), ("udp", Err("only TCP is balanced"))];
+    table.check("protocol", choice("protocol", &words));
     table.finish();
 
     let keepalive = keepalive.map(|keepalive| read_keepalive(keepalive, report));
@@ -199,19 +203,10 @@ fn read_service(nested: Nested<'_>, report: &mut Report) -> RawService {
         affinity,
         reset_on_failure,
         when_unavailable,
+        access,
         keepalive,
         backends,
     }
-}
-
-fn read_choices_of_later_versions(table: &mut TableReader<'_, '_>) {
-    let instead = "only TCP is balanced";
-    table.check("protocol", choice("protocol", &[("tcp", Ok(())), ("udp", Err(instead))]));
-    let instead = "new connections are not limited";
-    table.check("max_new_per_second", never("max_new_per_second", instead));
-    let instead = "clients are not filtered by address";
-    table.check("allow", never("allow", instead));
-    table.check("deny", never("deny", instead));
 }
 
 fn read_keepalive(nested: Nested<'_>, report: &mut Report) -> RawKeepalive {

@@ -3,7 +3,10 @@
 mod limits;
 mod random;
 
+use std::time::Duration;
+
 use super::*;
+use crate::access::IpNet;
 
 const EXAMPLE: &str = r#"
 interfaces     = ["eth0"]        # every interface by which VIP or backend traffic comes in
@@ -79,6 +82,7 @@ fn example() -> Config {
             affinity: Affinity::Connection,
             reset_on_failure: true,
             when_unavailable: WhenUnavailable::Reset,
+            access: Access::default(),
             keepalive: Keepalive {
                 kind: KeepaliveKind::Tcp,
                 interval: Duration::from_secs(5),
@@ -136,6 +140,9 @@ port = 5070
 affinity = "client-address"
 reset_on_failure = false
 when_unavailable = "drop"
+allow = ["10.0.0.0/8", "192.0.2.7"]
+deny = ["10.1.0.0/16"]
+max_new_per_second = 50
 keepalive = { type = "none", interval = "500ms" }
 backend = [
     { name = "imp1", address = "10.0.0.11", weight = 0 },
@@ -183,6 +190,11 @@ weight = 0
     assert_eq!(csta.keepalive.interval, Duration::from_millis(500));
     assert_eq!(csta.affinity, Affinity::ClientAddress);
     assert_eq!((csta.reset_on_failure, csta.when_unavailable), (false, WhenUnavailable::Drop));
+    let clients: Vec<_> = csta.access.clients.prefixes().collect();
+    let prefix = |text: &str| text.parse::<IpNet>().expect("a prefix");
+    let (offices, branch) = (prefix("10.0.0.0/8"), prefix("10.1.0.0/16"));
+    let expected = [(offices, true), (branch, false), (prefix("192.0.2.7/32"), true)];
+    assert_eq!((clients, csta.access.max_new_per_second), (expected.to_vec(), Some(50)));
     let backends: Vec<_> = csta.backends.iter().map(|b| (b.port, b.weight, b.backup)).collect();
     assert_eq!(backends, [(5070, 0, false), (1, 65535, true)]);
 

@@ -10,7 +10,7 @@ use super::report::{Refused, Report, key_in};
 use super::schema::{ForwardingWord, RawBackend, RawConfig, RawService};
 use super::{
     Affinity, Backend, Balance, Config, Forwarding, MAX_BACKENDS, MAX_SERVICES,
-    MAX_SERVICES_PER_BACKEND, Service, keepalive, syslog, translation,
+    MAX_SERVICES_PER_BACKEND, Service, access, keepalive, syslog, translation,
 };
 
 /// Turns a file into a config. Where some value was refused there is none, but the others are
@@ -33,6 +33,7 @@ pub(super) fn validate(raw: RawConfig, report: &mut Report) -> Result<Config, Re
         check_shared_backends(services, report);
         translation::check(services, report);
         keepalive::check(services, report);
+        access::check(services, report);
     }
     build(raw)
 }
@@ -222,6 +223,7 @@ fn build_service(raw: RawService) -> Result<Service, Refused> {
         affinity: raw.affinity?.value,
         reset_on_failure: raw.reset_on_failure?.value,
         when_unavailable: raw.when_unavailable?.value,
+        access: access::build(raw.access)?,
         keepalive: keepalive::build(raw.keepalive?)?,
         backends: raw.backends?.into_iter().map(build_backend).collect::<Result<_, _>>()?,
     })

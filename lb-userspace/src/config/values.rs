@@ -215,11 +215,6 @@ pub(super) fn switch(value: &DeValue<'_>) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| expected("true or false", value))
 }
 
-/// A key that this version does not offer at all.
-pub(super) fn never(key: &str, instead: &str) -> impl Fn(&DeValue<'_>) -> Result<(), String> {
-    move |_| Err(not_available(key, instead, "remove it"))
-}
-
 fn not_available(what: &str, instead: &str, remedy: &str) -> String {
     format!("{what} is not available in this version: {instead}; {remedy}")
 }

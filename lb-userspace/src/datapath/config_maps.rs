@@ -1,50 +1,41 @@
 //! Writes the configuration maps.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    os::fd::AsFd as _,
 };
 
 use aya::{
     Ebpf,
-    maps::{Array, ArrayOfMaps, HashMap as BpfHashMap, IterableMap as _, MapData, xdp::DevMapHash},
+    maps::{Array, HashMap as BpfHashMap, MapData, xdp::DevMapHash},
 };
 use lb_common::{
-    Backend, Endpoint, FlowKey, Ip, MAGLEV_SIZE, MAGLEV_WORDS, MaglevWord, NO_BACKEND, Port,
-    PortRoles, ROLES_MAP, Roles, Service, Standing,
+    Backend, Endpoint, FlowKey, Ip, Port, PortRoles, ROLES_MAP, Roles, Service, Standing, access,
 };
 
 use super::{
     addresses::Addresses,
-    batch,
+    clients::Clients,
     counters::Counters,
     entries::{backend_of, endpoint},
     error::DatapathError,
+    hash_tables::HashTables,
     leases::Leases,
     members::Members,
     pairs::{Pairs, PortRules},
     pins::Pins,
     take,
 };
-use crate::{
-    desired::{Desired, DesiredMember},
-    maglev,
-};
+use crate::desired::Desired;
 
 const SERVICES: &str = "SERVICES";
 const VIPS: &str = "VIPS";
 const BACKENDS: &str = "BACKENDS";
-const MAGLEV: &str = "MAGLEV";
 const INTERFACES: &str = "INTERFACES";
 const ONE_BUFFER: &str = "ONE_BUFFER";
 
-/// Of kernel 5.10: inner maps may differ in size.
-const BPF_F_INNER_MAP: u32 = 0x1000;
-
 /// Of either family.
 type Key = FlowKey<Ip>;
-type MaglevTable = Array<MapData, MaglevWord>;
 
 /// The configuration maps, and what was last written to each.
 pub(super) struct ConfigMaps {
@@ -52,8 +43,9 @@ pub(super) struct ConfigMaps {
     services: BpfHashMap<MapData, Endpoint, Service>,
     vips: Array<MapData, Endpoint>,
     backends: Array<MapData, Backend>,
-    maglev: ArrayOfMaps<MapData, MaglevTable>,
+    tables: HashTables,
     members: Members,
+    clients: Clients,
     interfaces: DevMapHash<MapData>,
     one_buffer: BpfHashMap<MapData, u32, u32>,
     pub(super) pairs: Pairs,
@@ -66,8 +58,6 @@ struct Written {
     roles: Vec<PortRoles>,
     services: BTreeMap<SocketAddr, Service>,
     backends: BTreeMap<u32, Backend>,
-    /// By service: the members, and how many entries each slot has.
-    maglev: BTreeMap<u32, (Vec<DesiredMember>, HashMap<u32, u32>)>,
     one_buffer: BTreeSet<u32>,
 }
 
@@ -83,8 +73,9 @@ impl ConfigMaps {
             services: take(ebpf, SERVICES)?,
             vips: take(ebpf, VIPS)?,
             backends: take(ebpf, BACKENDS)?,
-            maglev: take(ebpf, MAGLEV)?,
+            tables: HashTables::new(ebpf)?,
             members: Members::new(ebpf)?,
+            clients: Clients::new(ebpf)?,
             interfaces: take(ebpf, INTERFACES)?,
             one_buffer: take(ebpf, ONE_BUFFER)?,
             pairs: Pairs::new(ebpf, rules, leases, pins)?,
@@ -114,6 +105,7 @@ impl ConfigMaps {
             self.written.one_buffer.insert(index);
         }
         self.members.take_over();
+        self.clients.take_over()?;
         self.pairs.take_over()?;
         self.addresses.take_over()
     }
@@ -156,23 +148,25 @@ impl ConfigMaps {
         // The answers of a backend whose connections are over do not reach clients: it is so when no new
         // connection goes there any more, and a table takes its time.
         self.write_backends(desired, counters, Standing::takes)?;
-        self.write_maglev(desired)?;
+        self.tables.apply(desired)?;
         self.members.apply(desired)?;
         self.write_backends(desired, counters, |_| true)?;
+        self.clients.apply(desired)?;
         self.write_services(desired, counters)?;
+        self.clients.keep(&self.written.services.values().map(|its| its.clients).collect())?;
         self.write_ports(desired)?;
         pairs
     }
 
     /// Whether the backends' standings and the hash tables are written.
     pub(super) fn steers_by(&self, desired: &Desired) -> bool {
-        let (backends, tables) = (&self.written.backends, &self.written.maglev);
+        let backends = &self.written.backends;
         desired.backends.iter().all(|wanted| {
             backends.get(&wanted.slot).is_some_and(|its| its.standing == wanted.standing)
-        }) && desired.services.iter().all(|wanted| {
-            tables.get(&wanted.id).is_some_and(|(members, _)| *members == wanted.members)
-                && self.members.are_those_of(wanted)
-        })
+        }) && desired
+            .services
+            .iter()
+            .all(|wanted| self.tables.is_that_of(wanted) && self.members.are_those_of(wanted))
     }
 
     /// The slots of the backends whose connections are over.
@@ -199,14 +193,7 @@ impl ConfigMaps {
     }
 
     pub(super) fn share(&self, service: u32, slot: u32) -> f64 {
-        let entries = self
-            .written
-            .maglev
-            .get(&service)
-            .and_then(|(_, entries)| entries.get(&slot))
-            .copied()
-            .unwrap_or(0);
-        f64::from(entries) / f64::from(MAGLEV_SIZE)
+        self.tables.share(service, slot)
     }
 
     /// Writes the backends whose standings are such.
@@ -237,21 +224,6 @@ impl ConfigMaps {
         Ok(())
     }
 
-    fn write_maglev(&mut self, desired: &Desired) -> Result<(), DatapathError> {
-        let written = &mut self.written.maglev;
-        for service in &desired.services {
-            let current = written.get(&service.id).map(|(members, _)| members);
-            if current == Some(&service.members) {
-                continue;
-            }
-            let (table, entries) = build_table(&service.members)?;
-            self.maglev.set(service.id, &table, 0).map_err(DatapathError::map(MAGLEV, "write"))?;
-            written.insert(service.id, (service.members.clone(), entries));
-        }
-        written.retain(|id, _| desired.services.iter().any(|service| service.id == *id));
-        Ok(())
-    }
-
     fn remove_services(&mut self, desired: &Desired) -> Result<(), DatapathError> {
         let written = &mut self.written.services;
         let stays = |(vip, its): (&SocketAddr, &Service)| {
@@ -279,6 +251,8 @@ impl ConfigMaps {
                 id: service.id,
                 refuses: service.refuses.into(),
                 ports: if service.by_address { Key::VIPS_PORT } else { Key::ALL_PORTS },
+                clients: self.clients.number_of(&service.access.clients),
+                spacing: service.access.max_new_per_second.map_or(0, access::spacing),
             };
             let before = written.get(&service.vip);
             if before == Some(&value) {
@@ -320,26 +294,4 @@ impl ConfigMaps {
         }
         Ok(())
     }
-}
-
-/// The kernel's table for a service, and how many of its entries each slot has.
-fn build_table(
-    members: &[DesiredMember],
-) -> Result<(MaglevTable, HashMap<u32, u32>), DatapathError> {
-    let slots =
-        maglev::of_members(members).unwrap_or_else(|| vec![NO_BACKEND; MAGLEV_SIZE as usize]);
-
-    let words: Vec<_> = slots.chunks(MaglevWord::ENTRIES as usize).map(MaglevWord::pack).collect();
-    let table = MaglevTable::create(MAGLEV_WORDS, BPF_F_INNER_MAP)
-        .map_err(DatapathError::map(MAGLEV, "create a table for"))?;
-    batch::fill_array(table.map().fd().as_fd(), &words).map_err(|source| DatapathError::Io {
-        map: MAGLEV,
-        operation: "fill a table for",
-        source,
-    })?;
-    let mut entries = HashMap::new();
-    for slot in slots {
-        *entries.entry(slot).or_insert(0) += 1;
-    }
-    Ok((table, entries))
 }

@@ -164,3 +164,15 @@ fn the_fewest_connections_choose_where_the_service_says_so() {
     order(&mut state, "imp2", Order::Suspend);
     assert_eq!(new(&state, CLIENT), (Some("sorry".to_owned()), "backup".to_owned()));
 }
+
+#[test]
+fn a_client_that_the_service_does_not_take_is_told_so() {
+    let state = running("allow = ['10.0.0.0/8']\ndeny = ['10.1.0.0/16']");
+    assert!(new(&state, CLIENT).0.is_some());
+    for client in ["10.1.0.7:40000", "192.0.2.1:40000"] {
+        assert_eq!(new(&state, client), (None, "denied".to_owned()), "{client}");
+        let report = report(&state, client, &[flow(client, 0)]);
+        let [detail] = &report.flows[..] else { panic!("{report:?}") };
+        assert_eq!((detail.chosen_by.as_str(), &detail.new_connection), ("earlier-choice", &None));
+    }
+}

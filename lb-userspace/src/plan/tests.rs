@@ -60,7 +60,8 @@ fn the_file_that_runs_changes_nothing() {
 #[test]
 fn what_comes_and_goes_is_told_with_what_moves() {
     let state = running(&config(&[("csta", 100, "", TWO), ("sip", 101, "", &TWO[..1])]));
-    let keys = "affinity = 'client-address'\nreset_on_failure = false";
+    let keys = "affinity = 'client-address'\nreset_on_failure = false\nallow = ['10.0.0.0/8']\n\
+                max_new_per_second = 7";
     let next = config(&[
         ("csta", 100, keys, &[("imp1", 11, 3), ("imp3", 13, 1)]),
         ("new", 102, "", &[("imp9", 19, 1)]),
@@ -79,7 +80,10 @@ fn what_comes_and_goes_is_told_with_what_moves() {
             ("sip", Change::Leaves, 12, 0),
         ]
     );
-    assert_eq!(plan.services[0].keys, ["affinity", "reset_on_failure"]);
+    assert_eq!(
+        plan.services[0].keys,
+        ["affinity", "reset_on_failure", "allow", "max_new_per_second"]
+    );
     // imp2's half goes to others, and a quarter of the table comes to imp3 in all.
     assert!((45.0..65.0).contains(&plan.services[0].moves_percent), "{:?}", plan.services[0]);
     assert!((plan.services[1].moves_percent - 100.0).abs() < 1e-9);

@@ -241,6 +241,7 @@ impl State {
             outbound_nat: service.outbound_nat,
             refuses: service.refuses(),
             by_address: service.affinity == Affinity::ClientAddress,
+            access: service.access.clone(),
             by_load: service.balance == Balance::LeastConnections,
         });
         let backends = self.services.iter().flat_map(|service| {

@@ -118,6 +118,7 @@ impl State {
                     affinity: wanted.affinity,
                     reset_on_failure: wanted.reset_on_failure,
                     when_unavailable: wanted.when_unavailable,
+                    access: wanted.access.clone(),
                     keepalive: wanted.keepalive.clone(),
                     backends: Vec::new(),
                     settling: Settling::from(&wanted.keepalive, now),
@@ -135,6 +136,7 @@ impl State {
         service.affinity = wanted.affinity;
         service.reset_on_failure = wanted.reset_on_failure;
         service.when_unavailable = wanted.when_unavailable;
+        service.access.clone_from(&wanted.access);
         service.keepalive.clone_from(&wanted.keepalive);
         for backend in &mut service.backends {
             let listed = wanted.backends.iter().any(|wanted| address(wanted) == backend.address);

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     Backend, Doomed, Effects, ReloadRefused, Service, Settling, State, backend::RememberedBackend,
 };
-use crate::config::{Affinity, Balance, Config, Forwarding, Keepalive, WhenUnavailable};
+use crate::{
+    access::Access,
+    config::{Affinity, Balance, Config, Forwarding, Keepalive, WhenUnavailable},
+};
 
 /// Two clocks at one instant.
 #[derive(Debug, Clone, Copy)]
@@ -155,6 +158,7 @@ impl RememberedService {
             affinity: Affinity::Connection,
             reset_on_failure: true,
             when_unavailable: WhenUnavailable::Reset,
+            access: Access::default(),
             settling: if self.settled {
                 Settling::Done
             } else {

@@ -7,6 +7,7 @@ use std::{
 
 use super::{Backend, BackendChange, Status};
 use crate::{
+    access::Access,
     config::{Affinity, Balance, Forwarding, Keepalive, WhenUnavailable},
     control::{BackendName, Order, Refused},
 };
@@ -32,6 +33,8 @@ pub struct Service {
     pub reset_on_failure: bool,
     /// What clients are told while no backend takes new flows.
     pub when_unavailable: WhenUnavailable,
+    /// Whose new connections it takes, and how many.
+    pub access: Access,
     /// How its backends are checked.
     pub keepalive: Keepalive,
     /// Its backends, those that drain after they left the file included.

@@ -16,6 +16,7 @@ use lb_tests::{
     lab::{PORT, VIP, node_address},
 };
 use lb_userspace::{
+    access::Access,
     datapath::{Datapath, Geometry, PortRules},
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
 };
@@ -83,6 +84,7 @@ fn maps() -> Result<Vec<(String, u64)>> {
             refuses: false,
             by_address: false,
             by_load: false,
+            access: Access::default(),
         }],
         backends: vec![DesiredBackend {
             slot: 0,

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use lb_common::Standing;
 use lb_tests::lab::{Family, INTERFACES, Lab, LabPlan, PORT};
 use lb_userspace::{
+    access::Access,
     datapath::{Datapath, Geometry, Mode, PortRules, now_ticks},
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
 };
@@ -163,6 +164,7 @@ fn desired(plan: &StagePlan, lab: &LabPlan) -> Desired {
             refuses: false,
             by_address: false,
             by_load: false,
+            access: Access::default(),
         });
         desired.backends.extend(slots.map(|slot| DesiredBackend {
             slot,

@@ -4,6 +4,7 @@
 //!
 //! Each test has a balancer of its own in a network namespace of its own (see [`rig`]).
 
+mod access;
 mod at_once;
 mod capacity;
 mod choosing;

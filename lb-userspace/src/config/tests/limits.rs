@@ -52,6 +52,23 @@ fn the_number_of_backends_is_bounded_over_all_services() {
 }
 
 #[test]
+fn the_number_of_prefixes_is_bounded_over_all_services() {
+    let with = |prefixes: usize| {
+        let mut text = generated(2, |service| vec![node(100_000 + service)]);
+        for (port, some) in [(1, 0..prefixes / 2), (2, prefixes / 2..prefixes)] {
+            let list: Vec<_> = some.map(|number| format!("'{}'", node(number))).collect();
+            let port = format!("port = {port}\n");
+            text = text.replace(&port, &format!("{port}allow = [{}]\n", list.join(", ")));
+        }
+        text
+    };
+    let config = parse(&with(MAX_PREFIXES));
+    assert_eq!(config.services[0].access.clients.prefixes().count(), MAX_PREFIXES / 2);
+    let problem = only_problem(&with(MAX_PREFIXES + 1));
+    assert!(problem.message.contains("more than 32512 prefixes in all services"), "{problem:?}");
+}
+
+#[test]
 fn the_number_of_services_that_share_a_backend_is_bounded() {
     let with = |services| generated(services, |_| vec![node(0)]);
     assert_eq!(parse(&with(MAX_SERVICES_PER_BACKEND)).services.len(), MAX_SERVICES_PER_BACKEND);

@@ -6,6 +6,7 @@ use anyhow::Result;
 use lb_common::Standing;
 use lb_tests::{netns::Netns, packet::Tag};
 use lb_userspace::{
+    access::Access,
     desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
     net::{Vlan, VlanTag},
 };
@@ -154,6 +155,7 @@ pub fn desired(ways: &[Way]) -> Desired {
             refuses: false,
             by_address: false,
             by_load: false,
+            access: Access::default(),
         });
         desired.backends.push(DesiredBackend {
             slot: id,

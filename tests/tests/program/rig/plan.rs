@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::Result;
 use lb_common::Standing;
 use lb_tests::netns::Netns;
-use lb_userspace::desired::{Desired, DesiredBackend, DesiredMember, DesiredService};
+use lb_userspace::{
+    access::Access,
+    desired::{Desired, DesiredBackend, DesiredMember, DesiredService},
+};
 
 /// The number of the service behind [`VIP`].
 pub const SERVICE: u32 = 1;
@@ -94,6 +97,7 @@ pub fn desired(services: &[Service<'_>]) -> Desired {
             refuses: false,
             by_address: false,
             by_load: false,
+            access: Access::default(),
         });
         desired.backends.extend(backends.iter().map(|&(slot, address, weight)| DesiredBackend {
             slot,
