@@ -48,7 +48,7 @@ pub use snat::{Holder, MAX_PAIRS, MAX_SNAT_ADDRESSES, PairKey, Snat};
 
 /// What maps are like. Another number for every change of what stands in one that outlives a process: their
 /// sizes are compared in any case, their meaning is not.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// The table of the services' IPv4 flows: [`table::Bucket`]s.
 pub const NARROW_MAP: &str = "NARROW";

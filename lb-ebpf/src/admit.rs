@@ -27,11 +27,11 @@ pub fn connection<F: Family>(
 ) -> Result<Option<Flow>, Outcome> {
     // SAFETY: the entry is read at once, before any map is written.
     let service = unsafe { maps::SERVICES.get(Endpoint::new(key.vip.to_ip(), key.vip_port)) };
-    let Some(service) = service else { return Ok(None) };
+    let Some(service) = service.copied() else { return Ok(None) };
     visit.service = service.id;
     visit.speaker = key.vip.to_ip();
-    access::check::<F>(key, segment, service)?;
-    balance::<F>(key, segment, *service).map(Some)
+    access::check::<F>(key, segment, &service)?;
+    balance::<F>(key, segment, service).map(Some)
 }
 
 /// A connection to a service.

@@ -30,8 +30,6 @@ enum Reason {
     Outbound,
     /// Nobody takes new connections.
     Nobody,
-    /// The service does not take the client's.
-    Denied,
 }
 
 impl Reason {
@@ -44,7 +42,6 @@ impl Reason {
             Self::Earlier => "earlier-choice",
             Self::Outbound => "opened-by-backend",
             Self::Nobody => "nobody",
-            Self::Denied => "denied",
         }
     }
 
@@ -101,7 +98,6 @@ impl Reason {
             }
             (Self::Outbound, _) => "the backend has opened the connection itself".to_owned(),
             (Self::Nobody, _) => "no backend takes new connections".to_owned(),
-            (Self::Denied, _) => "the service does not take this client's connections".to_owned(),
         }
     }
 }
@@ -134,16 +130,17 @@ impl<'s> Chooser<'s> {
         Self { service, choice }
     }
 
-    fn takes(&self, client: SocketAddr) -> bool {
-        let (_, taken) = self.service.access.clients.judge(client.ip());
-        taken
+    /// Why the service does not take the client's new connections, if it does not.
+    fn denial(&self, client: SocketAddr) -> Option<String> {
+        match self.service.access.clients.judge(client.ip()) {
+            (_, true) => None,
+            (Some(prefix), false) => Some(format!("the client is in {prefix} of deny")),
+            (None, false) => Some("the client is in no prefix of allow".to_owned()),
+        }
     }
 
-    /// None where nobody would get the client's next connection.
+    /// Whose the client's next connection would be, if the service takes it.
     fn choose(&self, client: SocketAddr) -> Option<&'s Backend> {
-        if !self.takes(client) {
-            return None;
-        }
         let hash = self.hash(client);
         let slot = match &self.choice {
             Method::Hash(table) => *table.get((hash % MAGLEV_SIZE) as usize)?,
@@ -232,7 +229,10 @@ fn detail(
 ) -> FlowDetail {
     let service = chooser.service;
     let client = SocketAddr::new(flow.client.into(), flow.client_port);
-    let chosen = if flow.outbound { None } else { chooser.choose(client) };
+    let (chosen, denial) = match flow.outbound {
+        true => (None, None),
+        false => (chooser.choose(client), chooser.denial(client)),
+    };
     let reason =
         if flow.outbound { Reason::Outbound } else { Reason::of_old(service, backend, chosen) };
     FlowDetail {
@@ -244,23 +244,30 @@ fn detail(
         backend_state: backend.status().as_str().to_owned(),
         backend_reason: backend.reason(),
         chosen_by: reason.as_str().to_owned(),
-        why: reason.sentence(Some(backend), chosen),
-        new_connection: chosen.map(|backend| backend.name.clone()),
+        why: match &denial {
+            None => reason.sentence(Some(backend), chosen),
+            Some(denial) => format!("{}; {denial}", reason.sentence(Some(backend), None)),
+        },
+        new_connection: chosen.filter(|_| denial.is_none()).map(|backend| backend.name.clone()),
     }
 }
 
 fn choice(chooser: &Chooser, client: SocketAddr) -> Choice {
     let service = chooser.service;
-    let chosen = chooser.choose(client);
-    let reason =
-        if chooser.takes(client) { Reason::of_new(service, chosen) } else { Reason::Denied };
+    let denial = chooser.denial(client);
+    let chosen = chooser.choose(client).filter(|_| denial.is_none());
+    let reason = Reason::of_new(service, chosen);
+    let (by, why) = match denial {
+        None => (reason.as_str(), reason.sentence(None, chosen)),
+        Some(denial) => ("denied", denial),
+    };
     Choice {
         service: service.name.clone(),
         vip: service.vip.ip(),
         port: service.vip.port(),
         backend: chosen.map(|backend| backend.name.clone()),
-        chosen_by: reason.as_str().to_owned(),
-        why: reason.sentence(None, chosen),
+        chosen_by: by.to_owned(),
+        why,
     }
 }
 

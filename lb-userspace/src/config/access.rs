@@ -74,6 +74,13 @@ fn prefixes(service: &RawService) -> impl Iterator<Item = (&'static str, &Locate
 pub(super) fn check(services: &[RawService], report: &mut Report) {
     let mut count = 0;
     for service in services {
+        if let Ok(allow) = &service.access.allow
+            && allow.given
+            && allow.value.is_empty()
+        {
+            let message = "has nobody in it: write who may connect, or remove it";
+            report.refuse(allow.line, key_in(&service.path, "allow"), message.to_owned());
+        }
         let mut seen = Seen::default();
         for (key, prefix) in prefixes(service) {
             let path = key_in(&service.path, key);

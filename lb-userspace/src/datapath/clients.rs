@@ -59,20 +59,23 @@ impl Clients {
     pub(super) fn apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
         for service in &desired.services {
             let clients = &service.access.clients;
-            if !clients.is_empty() && self.number_of(clients) == NO_LIST {
-                self.write(clients)?;
+            match self.written.values_mut().find(|list| list.of.as_ref() == Some(clients)) {
+                // An `Arc` is compared at once with itself, and by its prefixes with another one.
+                Some(list) => list.of = Some(Arc::clone(clients)),
+                None if clients.is_empty() => {}
+                None => self.write(clients)?,
             }
         }
         Ok(())
     }
 
-    /// The number of a list, if it is written.
-    pub(super) fn number_of(&self, clients: &Arc<ClientList>) -> u32 {
-        let its = |list: &List| {
-            // One list goes from the config to here: a look at its prefixes is rarely needed.
-            list.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, clients) || of == clients)
-        };
-        self.written.iter().find(|(_, list)| its(list)).map_or(NO_LIST, |(number, _)| *number)
+    /// The number of a list; none where it could not be written.
+    pub(super) fn number_of(&self, clients: &Arc<ClientList>) -> Option<u32> {
+        if clients.is_empty() {
+            return Some(NO_LIST);
+        }
+        let mut lists = self.written.iter();
+        lists.find(|(_, list)| list.of.as_ref() == Some(clients)).map(|(number, _)| *number)
     }
 
     /// Removes the lists but those with these numbers.

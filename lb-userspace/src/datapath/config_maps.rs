@@ -151,11 +151,18 @@ impl ConfigMaps {
         self.tables.apply(desired)?;
         self.members.apply(desired)?;
         self.write_backends(desired, counters, |_| true)?;
-        self.clients.apply(desired)?;
+        // What an earlier call has not come to use takes room from what this one writes. A service whose list
+        // cannot be written stays as it is.
+        self.keep_clients()?;
+        let clients = self.clients.apply(desired);
         self.write_services(desired, counters)?;
-        self.clients.keep(&self.written.services.values().map(|its| its.clients).collect())?;
+        self.keep_clients()?;
         self.write_ports(desired)?;
-        pairs
+        pairs.and(clients)
+    }
+
+    fn keep_clients(&mut self) -> Result<(), DatapathError> {
+        self.clients.keep(&self.written.services.values().map(|its| its.clients).collect())
     }
 
     /// Whether the backends' standings and the hash tables are written.
@@ -247,11 +254,12 @@ impl ConfigMaps {
     ) -> Result<(), DatapathError> {
         let written = &mut self.written.services;
         for service in &desired.services {
+            let Some(clients) = self.clients.number_of(&service.access.clients) else { continue };
             let value = Service {
                 id: service.id,
                 refuses: service.refuses.into(),
                 ports: if service.by_address { Key::VIPS_PORT } else { Key::ALL_PORTS },
-                clients: self.clients.number_of(&service.access.clients),
+                clients,
                 spacing: service.access.max_new_per_second.map_or(0, access::spacing),
             };
             let before = written.get(&service.vip);

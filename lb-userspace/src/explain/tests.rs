@@ -173,6 +173,12 @@ fn a_client_that_the_service_does_not_take_is_told_so() {
         assert_eq!(new(&state, client), (None, "denied".to_owned()), "{client}");
         let report = report(&state, client, &[flow(client, 0)]);
         let [detail] = &report.flows[..] else { panic!("{report:?}") };
-        assert_eq!((detail.chosen_by.as_str(), &detail.new_connection), ("earlier-choice", &None));
+        assert_eq!(detail.new_connection, None);
+        let why = match client.starts_with("10.1") {
+            true => "; the client is in 10.1.0.0/16 of deny",
+            false => "; the client is in no prefix of allow",
+        };
+        assert!(detail.why.ends_with(why), "{}", detail.why);
+        assert!(["consistent-hash", "earlier-choice"].contains(&detail.chosen_by.as_str()));
     }
 }
