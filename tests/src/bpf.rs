@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 /// `linux/bpf.h`, `enum bpf_cmd`, `enum bpf_map_type`, `enum bpf_prog_type`, flags.
 const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
@@ -66,7 +67,7 @@ struct MapCreate {
 }
 
 #[repr(C)]
-struct MapUpdate {
+struct MapElement {
     map_fd: u32,
     padding: u32,
     key: u64,
@@ -183,7 +184,7 @@ pub fn create_map(kind: MapType, value_size: usize, entries: u32) -> io::Result<
 /// # Errors
 /// When the kernel refuses it.
 pub unsafe fn update_map(map: &OwnedFd, index: u32, value: &[u8]) -> io::Result<()> {
-    let mut attr = MapUpdate {
+    let mut attr = MapElement {
         map_fd: map.as_raw_fd() as u32,
         padding: 0,
         key: &raw const index as u64,
@@ -193,6 +194,26 @@ pub unsafe fn update_map(map: &OwnedFd, index: u32, value: &[u8]) -> io::Result<
     // SAFETY: key and value outlive the call, and have the sizes that the kernel reads: the key
     // by `create_map`, the value by the caller's promise.
     unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr).map(drop) }
+}
+
+/// Reads the value number `index` of a map.
+///
+/// # Safety
+/// `value` must have the size of the map's values.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub unsafe fn read_map(map: &OwnedFd, index: u32, value: &mut [u8]) -> io::Result<()> {
+    let mut attr = MapElement {
+        map_fd: map.as_raw_fd() as u32,
+        padding: 0,
+        key: &raw const index as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value outlive the call, and have the sizes that the kernel reads and writes: the
+    // key by `create_map`, the value by the caller's promise.
+    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr).map(drop) }
 }
 
 /// What the kernel tells of a test run.

@@ -9,9 +9,16 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use crate::bpf::{self, MapType, Run};
+use crate::instructions::{
+    ADD_K, ADD_X, CALL, EXIT, JGE_K, JGT_X, JLT_K, LDX_DW, LDX_W, MOV_K, MOV_X, MUL_K,
+    PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, STX_DW, map, op,
+};
 
 /// Frames are copied by words of this many bytes.
 const WORD: usize = 8;
+/// The helper `bpf_tail_call(ctx = r1, map = r2, index = r3)`.
+const TAIL_CALL: i32 = 12;
+const XDP_ABORTED: i32 = 0;
 
 /// Frames in the kernel's memory, which several drivers may share.
 #[derive(Debug)]
@@ -140,43 +147,4 @@ fn instructions(
     code.push(op(MOV_K, 0, 0, 0, XDP_ABORTED));
     code.push(op(EXIT, 0, 0, 0, 0));
     code
-}
-
-// Operation codes: class, width or operation, source.
-const LDX_W: u8 = 0x61;
-const LDX_DW: u8 = 0x79;
-const STX_DW: u8 = 0x7b;
-const LD_IMM_DW: u8 = 0x18;
-const ADD_K: u8 = 0x07;
-const ADD_X: u8 = 0x0f;
-const MUL_K: u8 = 0x27;
-const MOV_K: u8 = 0xb7;
-const MOV_X: u8 = 0xbf;
-const JGE_K: u8 = 0x35;
-const JGT_X: u8 = 0x2d;
-const JLT_K: u8 = 0xa5;
-const CALL: u8 = 0x85;
-const EXIT: u8 = 0x95;
-/// The helper `bpf_tail_call(ctx = r1, map = r2, index = r3)`.
-const TAIL_CALL: i32 = 12;
-const XDP_ABORTED: i32 = 0;
-/// What a map's descriptor in an instruction stands for: the map, or its only value.
-const PSEUDO_MAP_FD: u8 = 1;
-const PSEUDO_MAP_VALUE: u8 = 2;
-
-/// One instruction: `struct bpf_insn`.
-fn op(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> u64 {
-    let [low, high] = offset.to_ne_bytes();
-    let [a, b, c, d] = immediate.to_ne_bytes();
-    let registers = if cfg!(target_endian = "little") {
-        source << 4 | destination
-    } else {
-        destination << 4 | source
-    };
-    u64::from_ne_bytes([code, registers, low, high, a, b, c, d])
-}
-
-/// Two instructions that load a map's address.
-fn map(destination: u8, what: u8, map: &OwnedFd) -> [u64; 2] {
-    [op(LD_IMM_DW, destination, what, 0, map.as_raw_fd()), op(0, 0, 0, 0, 0)]
 }

@@ -19,7 +19,7 @@ use crate::verdict::{self, Verdict};
 use crate::wait::wait_until;
 
 /// The smallest frame of Ethernet.
-const FRAME: usize = 64;
+pub(crate) const FRAME: usize = 64;
 /// Far clients, each with several flows.
 const CLIENTS: u32 = 50_000;
 const FIRST_PORT: u16 = 20_000;

@@ -5,7 +5,7 @@
 //! [`peer`] and [`sipp`] are real TCP peers to run in them, [`daemon`] runs `lb` between them,
 //! [`balanced`] is all of that put together, [`terminal`] is where its operator sits. [`packet`] builds and judges single frames with an
 //! independent library, [`driver`] feeds a program with many of them, and [`generator`] sends them
-//! through a lab. [`bench`] is what benchmarks say.
+//! through a lab, to where [`sink`] counts them. [`bench`] is what benchmarks say.
 //!
 //! Linux only; making namespaces needs root.
 
@@ -15,12 +15,14 @@ pub mod bpf;
 pub mod daemon;
 pub mod driver;
 pub mod generator;
+mod instructions;
 pub mod lab;
 pub mod limits;
 pub mod netns;
 pub mod packet;
 pub mod peer;
 pub mod pins;
+pub mod sink;
 pub mod sipp;
 pub mod terminal;
 pub mod traces;

@@ -41,6 +41,26 @@ impl Netns {
         address.map(str::to_owned).with_context(|| format!("{interface} has no address: {links}"))
     }
 
+    /// A counter of an interface's driver (`ethtool -S`), such as `xdp_xmit`: the sum of what all its queues have
+    /// by this name.
+    ///
+    /// # Errors
+    /// When there is no such interface or counter.
+    pub fn driver_counter(&self, interface: &str, counter: &str) -> Result<u64> {
+        let text = self.output("ethtool", &["-S", interface])?;
+        let counts = text.lines().filter_map(|line| line.trim().split_once(": "));
+        let of_queue = |name: &str| {
+            let rest = name.strip_prefix("rx_queue_").or_else(|| name.strip_prefix("tx_queue_"));
+            rest.and_then(|rest| rest.split_once('_')).is_some_and(|(_, name)| name == counter)
+        };
+        counts
+            .filter(|(name, _)| of_queue(name))
+            .map(|(_, count)| count.parse::<u64>().ok())
+            .reduce(|sum, count| Some(sum? + count?))
+            .flatten()
+            .with_context(|| format!("{interface} has no counter {counter}: {text}"))
+    }
+
     /// Whether `address` is on the interface.
     ///
     /// # Errors
