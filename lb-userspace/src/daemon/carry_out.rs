@@ -60,12 +60,12 @@ impl Daemon {
 
     /// Makes maps, keepalives and neighbours what the state says.
     pub(super) fn follow_state(&mut self) {
+        self.behind = None;
         // First: what it would take for done, a later process does again.
         self.try_to_remember();
         let desired = self.state.desired();
         if let Err(error) = self.datapath.apply(&desired) {
-            self.events.problem(format!("{error}; trying again"));
-            self.behind = true;
+            self.try_again(error.to_string());
         }
         self.removals.follow(&desired);
         self.follow_names();
@@ -77,6 +77,17 @@ impl Daemon {
         let backends: Vec<IpAddr> =
             desired.backends.iter().map(|backend| backend.address.ip()).collect();
         self.neighbours.reconcile(&backends);
+    }
+
+    /// Has the next tick try what could not be done.
+    pub(super) fn try_again(&mut self, why: String) {
+        self.events.problem(format!("{why}; trying again"));
+        self.behind = Some(why);
+    }
+
+    /// What of all that was ordered is not so, for the end of a sentence.
+    pub(super) fn lack(&self) -> String {
+        self.behind.as_ref().map_or(String::new(), |why| format!("; {why}, trying again"))
     }
 
     /// Lets time pass for the state machine.
@@ -119,7 +130,7 @@ impl Daemon {
             Ok(freed) => self.state.vacated(freed),
             Err(again) => {
                 self.doomed.join(again);
-                self.behind = true;
+                self.behind = Some("flows could not be removed".to_owned());
             }
         }
     }

@@ -151,10 +151,7 @@ impl Daemon {
     /// As [`Daemon::remember`], tried again where it fails.
     pub(super) fn try_to_remember(&mut self) {
         if let Err(error) = self.remember() {
-            self.events.problem(format!(
-                "a later lb would not know how things are: {error}; trying again"
-            ));
-            self.behind = true;
+            self.try_again(format!("a later lb would not know how things are: {error}"));
         }
     }
 

@@ -85,8 +85,8 @@ struct Daemon {
     modes: Vec<InterfaceRow>,
     /// The kernel has told of a change: the next tick looks.
     network_changed: bool,
-    /// Something could not be written: the next tick tries again.
-    behind: bool,
+    /// Why something could not be written: the next tick tries again.
+    behind: Option<String>,
     /// Flows to be removed when the maps are written.
     doomed: Removal,
     removals: Removals,
@@ -272,7 +272,7 @@ impl Daemon {
             self.give_up_replaced();
         }
         self.follow_routes();
-        if std::mem::take(&mut self.behind) {
+        if self.behind.is_some() {
             self.follow_state();
         }
         if std::mem::take(&mut self.network_changed)

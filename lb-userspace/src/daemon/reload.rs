@@ -88,16 +88,20 @@ impl Daemon {
         let placed = self.place_vips().await;
         let lack = match prepared.and(placed).map_err(Into::into).and(reached) {
             Ok(()) => String::new(),
-            Err(error) => format!("; {error}, trying again"),
+            Err(error) => {
+                self.network_changed = true;
+                format!("; {error}, trying again")
+            }
         };
         Ok(format!(
-            "reloaded {}: {}, {}{orders}{lack}",
+            "reloaded {}: {}, {}{orders}{}{lack}",
             self.config_path.display(),
             count(self.config.services.len(), "service"),
             count(
                 self.config.services.iter().map(|service| service.backends.len()).sum(),
                 "backend"
-            )
+            ),
+            self.lack()
         ))
     }
 }

@@ -27,7 +27,7 @@ impl Daemon {
                     let said = describe(&name, &order);
                     self.events.tell(Event::new(Kind::Order, Severity::Info, &said).of(&name));
                     self.carry_out(effects);
-                    said
+                    said + &self.lack()
                 });
                 let _ = answer.send(done);
             }

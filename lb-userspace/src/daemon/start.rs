@@ -54,7 +54,7 @@ impl Daemon {
             config,
             modes: Vec::new(),
             network_changed: false,
-            behind: false,
+            behind: None,
             doomed: Removal::default(),
             removals: Removals::new(Resetter::open()?),
             ticks: 0,

@@ -1,7 +1,9 @@
 //! Every call of the kernel by which lb starts fails once, or is the last one: either it works all the same,
-//! or it says why and leaves all as it was. `LB_FAULTS=all` tries every one of them.
+//! or it says why and leaves all as it was. So it is with a reload. `LB_FAULTS=all` tries every one of them.
 
+mod reload;
 mod rig;
+mod tracer;
 
 use std::time::Duration;
 

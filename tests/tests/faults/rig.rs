@@ -19,6 +19,8 @@ use nix::{
 };
 use tempfile::TempDir;
 
+use crate::tracer::most_calls;
+
 /// How long a start may take, beside other tests and under a tracer.
 const START: Duration = Duration::from_secs(40);
 const END: Duration = Duration::from_secs(20);
@@ -30,6 +32,17 @@ pub enum Fault {
     Fails(&'static str),
     /// The process is killed.
     Kills,
+}
+
+impl Fault {
+    /// As strace is told of it: at the `number`th such call of any thread.
+    pub fn injected(self, call: &str, number: usize) -> String {
+        let what = match self {
+            Self::Fails(error) => format!("error={error}"),
+            Self::Kills => "signal=KILL".to_owned(),
+        };
+        format!("inject={call}:{what}:when={number}")
+    }
 }
 
 /// Config, socket and log of one `lb` after the other.
@@ -98,22 +111,12 @@ impl Files {
             Outcome::Runs(running) => running.stop()?,
             Outcome::Ended(status, log) => bail!("{status}: {log}"),
         }
-        let text = fs::read_to_string(&list)?;
-        let mut of_threads = std::collections::BTreeMap::<&str, usize>::new();
-        let of_start = text.lines().take_while(|line| !line.contains("--- SIGTERM"));
-        for line in of_start.filter(|line| line.contains(&format!("{call}("))) {
-            *of_threads.entry(line.split(' ').next().unwrap_or_default()).or_default() += 1;
-        }
-        Ok(of_threads.into_values().max().unwrap_or_default())
+        most_calls(&list, call, "--- SIGTERM")
     }
 
     /// Starts `lb run`, to which this happens at the `number`th such call of any thread.
     pub fn start(&self, call: &str, number: usize, fault: Fault) -> Result<Outcome> {
-        let what = match fault {
-            Fault::Fails(error) => format!("error={error}"),
-            Fault::Kills => "signal=KILL".to_owned(),
-        };
-        let inject = format!("inject={call}:{what}:when={number}");
+        let inject = fault.injected(call, number);
         let nowhere =
             ["-o", "/dev/null", "-e", &inject, "-e", &format!("trace={call}")].map(Into::into);
         self.start_with(&nowhere)
