@@ -14,7 +14,7 @@ use tokio::runtime;
 
 use super::{
     args::{Args, Command, Detach, Events, Flow, Flows, Output, Show, Top},
-    logging, man, tables, trace,
+    complain, logging, man, tables, trace,
 };
 use crate::{
     admin::{Client, EventFilter, id_of},
@@ -92,7 +92,7 @@ fn check(path: &Path) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => {
-            eprintln!("{problems}");
+            complain(problems);
             Ok(ExitCode::FAILURE)
         }
     }

@@ -5,21 +5,34 @@ use std::{
     fs::File,
     io::{self, Write},
     os::{fd::AsFd, unix::fs::MetadataExt},
+    time::SystemTime,
 };
 
-use env_logger::{Builder, Env, fmt::Formatter};
+use env_logger::{Builder, Env, Target, fmt::Formatter};
 use log::{Level, Record};
+
+use super::log_outlet::LogOutlet;
 
 /// Logs from `info` on, or as RUST_LOG says. The journal has its own timestamps and levels;
 /// elsewhere each line begins with both.
 pub(super) fn start() {
     let mut builder = Builder::from_env(Env::default().default_filter_or("info"));
-    if stderr_is_the_journal() {
+    let note: fn(u64) -> String = if stderr_is_the_journal() {
         builder.format(journal_line);
+        |left_out| format!("<{}>{}\n", priority(Level::Warn), left_out_text(left_out))
     } else {
         builder.format(plain_line);
-    }
+        |left_out| {
+            let time = humantime::format_rfc3339_millis(SystemTime::now());
+            format!("{time} {:<5} {}\n", Level::Warn, left_out_text(left_out))
+        }
+    };
+    builder.target(Target::Pipe(Box::new(LogOutlet::new(io::stderr(), note))));
     builder.init();
+}
+
+fn left_out_text(lines: u64) -> String {
+    format!("missing here, since nobody read them or there was no room: lines of the log, {lines}")
 }
 
 /// As systemd.exec(5) says of `JOURNAL_STREAM`: device and inode of the stream, which stderr may

@@ -7,13 +7,18 @@ mod args;
 mod commands;
 mod help;
 mod layout;
+mod log_outlet;
 mod logging;
 mod man;
 mod tables;
 mod trace;
 pub(crate) mod units;
 
-use std::process::ExitCode;
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser;
 
@@ -23,10 +28,15 @@ pub fn main() -> ExitCode {
     match commands::run(args) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lb: {}", one_line(&format!("{error:#}")));
+            complain(format_args!("lb: {}", one_line(&format!("{error:#}"))));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes a line to stderr. Where that cannot be written to, as on a full disk, there is nobody to tell.
+fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn one_line(text: &str) -> String {

@@ -94,3 +94,21 @@ fn who_does_not_read_is_not_told_for_ever_and_holds_up_nobody() -> Result<()> {
     looking.end_by(Signal::SIGKILL)?;
     is_gone(&balanced, looking.program)
 }
+
+#[test]
+fn it_ends_where_its_file_finds_no_room() -> Result<()> {
+    let balanced = Balanced::start()?;
+    let usual = attached(&balanced)?;
+    let looking = Looking::start(&balanced, &["--pcap", "/dev/full"])?;
+    let program = looking.program;
+    assert_eq!(balanced.short(20)?.ok, 20);
+    let output = looking.wait()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let why = "lb: cannot write the packets to /dev/full: No space left on device (os error 28)\n";
+    assert!(said.ends_with(why), "{said}");
+    is_gone(&balanced, program)?;
+    assert_eq!(attached(&balanced)?, usual);
+    assert_eq!(balanced.short(20)?.ok, 20);
+    Ok(())
+}

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) use args::Trace;
 
+use super::complain;
 use crate::{
     admin::Client,
     trace::{LeftOut, TraceEvent, TraceRow},
@@ -58,19 +59,21 @@ pub(super) async fn run(client: &Client, trace: &Trace) -> anyhow::Result<()> {
             _ = terminate.recv() => break,
         };
         match event {
-            Ok(Some(TraceEvent::Packet(row))) => match sink.write(&row)? {
-                Next::GoOn => packets += 1,
-                Next::Unread => return Ok(()),
-                Next::Full => {
-                    eprintln!("lb: the file is as large as --max-size lets it be");
-                    break;
+            Ok(Some(TraceEvent::Packet(row))) => {
+                match sink.write(&row).with_context(|| to(trace))? {
+                    Next::GoOn => packets += 1,
+                    Next::Unread => return Ok(()),
+                    Next::Full => {
+                        complain("lb: the file is as large as --max-size lets it be");
+                        break;
+                    }
                 }
-            },
-            Ok(Some(TraceEvent::Begun)) => eprintln!("lb: looking at packets, Ctrl-C ends it"),
+            }
+            Ok(Some(TraceEvent::Begun)) => complain("lb: looking at packets, Ctrl-C ends it"),
             Ok(Some(TraceEvent::Failed(why))) => bail!(why),
             Ok(Some(TraceEvent::LeftOut(left_out))) => {
                 if left_out != said {
-                    eprintln!("lb: {}", left_out_text(said, left_out));
+                    complain(format_args!("lb: {}", left_out_text(said, left_out)));
                     said = left_out;
                 }
             }
@@ -82,7 +85,11 @@ pub(super) async fn run(client: &Client, trace: &Trace) -> anyhow::Result<()> {
         }
     }
     if let Some(path) = trace.pcap.as_deref().filter(|path| !is_stdout(path)) {
-        eprintln!("lb: {packets} packets in {}, {} left out", path.display(), said.sum());
+        complain(format_args!(
+            "lb: {packets} packets in {}, {} left out",
+            path.display(),
+            said.sum()
+        ));
     }
     ended
 }
@@ -117,9 +124,16 @@ impl Sink {
             Ok(Room::Left) => Ok(Next::GoOn),
             Ok(Room::None) => Ok(Next::Full),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Next::Unread),
-            Err(error) => Err(error).context("cannot write the packets"),
+            Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What cannot be written where that fails.
+fn to(trace: &Trace) -> String {
+    let file = trace.pcap.as_deref().filter(|path| !is_stdout(path));
+    let place = file.map_or("stdout".into(), |path| path.display().to_string());
+    format!("cannot write the packets to {place}")
 }
 
 fn is_stdout(path: &Path) -> bool {
