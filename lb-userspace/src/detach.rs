@@ -43,10 +43,10 @@ pub async fn detach(path: &Path) -> anyhow::Result<String> {
     if let Some(record) = &record {
         let netlink = net::connect()?;
         let mut vips = VipAddresses::new(netlink.clone(), &record.interfaces);
-        let known = net::in_time(vips.recall(&record.state.addresses())).await;
+        let known = net::in_time(vips.recall(&record.addresses())).await;
         outcome = known.and(net::in_time(vips.remove_all()).await);
-        outcome =
-            outcome.and(net::in_time(net::remove_neighbours(&netlink, &record.interfaces)).await);
+        let neighbours = net::remove_neighbours(&netlink, &record.interfaces, &[]);
+        outcome = outcome.and(net::in_time(neighbours).await);
     }
     let removed = directory.remove_all();
     if let Some(record) = record {

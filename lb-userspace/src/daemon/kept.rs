@@ -9,7 +9,7 @@ use super::{Daemon, count};
 use crate::{
     config::Config,
     datapath::{Datapath, Geometry, PortRules, monotonic},
-    net::{Forwarding, VlanOffload},
+    net::{self, Forwarding, VlanOffload},
     persist::{FoundRecord, PersistError, PinDirectory, Record},
     state::{Clocks, Effects, State},
 };
@@ -36,6 +36,8 @@ pub(super) struct Kept {
     found: bool,
     /// Addresses that it may have put on interfaces.
     addresses: BTreeSet<IpAddr>,
+    /// Interfaces that it had, and this one has not.
+    left_interfaces: Vec<String>,
 }
 
 impl Beginning {
@@ -82,12 +84,17 @@ impl Beginning {
                 record
             }
         };
-        let addresses = left.as_ref().map(|its| its.state.addresses()).unwrap_or_default();
+        let addresses = left.as_ref().map(Record::addresses).unwrap_or_default();
+        let mut left_interfaces =
+            left.as_ref().map(|its| its.interfaces.clone()).unwrap_or_default();
+        left_interfaces.retain(|interface| !config.interfaces.contains(interface));
         if let Some(record) = left {
             its.forwarding = Forwarding::recall(record.switches);
             its.vlan_offload = VlanOffload::recall(record.features);
         }
-        its.kept = Some(Kept { directory, name, clocks, replaces: true, found, addresses });
+        let replaces = true;
+        its.kept =
+            Some(Kept { directory, name, clocks, replaces, found, addresses, left_interfaces });
         Ok(its)
     }
 
@@ -172,6 +179,21 @@ impl Daemon {
         }
     }
 
+    /// When this process has taken the place of the one before it: takes away what that has left where this one has
+    /// nothing.
+    pub(super) async fn give_up_left(&mut self) {
+        let Some(kept) = &mut self.kept else { return };
+        let own = &self.config.interfaces;
+        let neighbours = net::remove_neighbours(&self.netlink, &kept.left_interfaces, own);
+        if let Err(error) = net::in_time(neighbours).await {
+            warn!("{error}; the next lb, or `lb detach`, tries again");
+            return;
+        }
+        kept.left_interfaces.clear();
+        kept.addresses.clear();
+        self.try_to_remember();
+    }
+
     /// What was taken over, for the log.
     pub(super) fn taken_over(&self) -> Option<String> {
         let kept = self.kept.as_ref().filter(|_| self.datapath.is_taken_over())?;
@@ -203,12 +225,14 @@ impl Kept {
         interfaces: &[String],
         (forwarding, vlan_offload): (&Forwarding, &VlanOffload),
     ) -> Result<(), PersistError> {
+        let own_addresses = state.addresses().into_iter().collect();
         self.directory.write(&Record {
             layout: lb_common::LAYOUT,
             directory: self.name.clone(),
             geometry,
             state: state.remember(self.clocks),
-            interfaces: interfaces.to_vec(),
+            interfaces: interfaces.iter().chain(&self.left_interfaces).cloned().collect(),
+            left_addresses: self.addresses.difference(&own_addresses).copied().collect(),
             switches: forwarding.changed().to_vec(),
             features: vlan_offload.switched().to_vec(),
         })

@@ -1,6 +1,7 @@
 //! What the daemon asks of the network's configuration: to forward, and to have its addresses.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -79,10 +80,13 @@ impl Daemon {
         self.forwarding.enable(&routed, ipv4, ipv6)?;
         self.datapath.set_vlans(&vlans)?;
         let scattering = net::Scattering::open()?;
+        let mut one_buffer = BTreeSet::new();
         for &index in &indices {
-            self.datapath.set_one_buffer(index, !scattering.takes(index)?)?;
+            if !scattering.takes(index)? {
+                one_buffer.insert(index);
+            }
         }
-        Ok(())
+        Ok(self.datapath.set_one_buffer(&one_buffer)?)
     }
 
     /// Has the program ask the kernel for its next hops anew.

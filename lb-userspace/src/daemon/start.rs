@@ -98,6 +98,7 @@ impl Daemon {
             net::in_time(self.vips.recall(kept.addresses())).await?;
         }
         self.place_vips().await?;
+        self.give_up_left().await;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap as BpfHashMap, MapData, xdp::DevMapHash},
+    maps::{Array, HashMap as BpfHashMap, MapData},
 };
 use lb_common::{
     Backend, Endpoint, FlowKey, Ip, Port, PortRoles, ROLES_MAP, Roles, Service, Standing, access,
@@ -17,6 +17,7 @@ use super::{
     addresses::Addresses,
     clients::Clients,
     counters::Counters,
+    devices::Devices,
     entries::{backend_of, endpoint},
     error::DatapathError,
     hash_tables::HashTables,
@@ -31,8 +32,6 @@ use crate::desired::Desired;
 const SERVICES: &str = "SERVICES";
 const VIPS: &str = "VIPS";
 const BACKENDS: &str = "BACKENDS";
-const INTERFACES: &str = "INTERFACES";
-const ONE_BUFFER: &str = "ONE_BUFFER";
 
 /// Of either family.
 type Key = FlowKey<Ip>;
@@ -46,8 +45,7 @@ pub(super) struct ConfigMaps {
     tables: HashTables,
     members: Members,
     clients: Clients,
-    interfaces: DevMapHash<MapData>,
-    one_buffer: BpfHashMap<MapData, u32, u32>,
+    pub(super) devices: Devices,
     pub(super) pairs: Pairs,
     addresses: Addresses,
     written: Written,
@@ -58,7 +56,6 @@ struct Written {
     roles: Vec<PortRoles>,
     services: BTreeMap<SocketAddr, Service>,
     backends: BTreeMap<u32, Backend>,
-    one_buffer: BTreeSet<u32>,
 }
 
 impl ConfigMaps {
@@ -76,8 +73,7 @@ impl ConfigMaps {
             tables: HashTables::new(ebpf)?,
             members: Members::new(ebpf)?,
             clients: Clients::new(ebpf)?,
-            interfaces: take(ebpf, INTERFACES)?,
-            one_buffer: take(ebpf, ONE_BUFFER)?,
+            devices: Devices::new(ebpf)?,
             pairs: Pairs::new(ebpf, rules, leases, pins)?,
             addresses: Addresses::new(ebpf)?,
             written: Written::default(),
@@ -100,38 +96,11 @@ impl ConfigMaps {
                 self.written.backends.insert(backend.slot, is);
             }
         }
-        for entry in self.one_buffer.keys() {
-            let index = entry.map_err(DatapathError::map(ONE_BUFFER, "list"))?;
-            self.written.one_buffer.insert(index);
-        }
+        self.devices.take_over()?;
         self.members.take_over();
         self.clients.take_over()?;
         self.pairs.take_over()?;
         self.addresses.take_over()
-    }
-
-    pub(super) fn add_interface(&mut self, index: u32) -> Result<(), DatapathError> {
-        self.interfaces
-            .insert(index, index, None, 0)
-            .map_err(DatapathError::map(INTERFACES, "write"))
-    }
-
-    pub(super) fn set_one_buffer(&mut self, index: u32, one: bool) -> Result<(), DatapathError> {
-        if one == self.written.one_buffer.contains(&index) {
-            return Ok(());
-        }
-        let done = if one {
-            self.one_buffer.insert(index, index, 0)
-        } else {
-            self.one_buffer.remove(&index)
-        };
-        done.map_err(DatapathError::map(ONE_BUFFER, "write"))?;
-        if one {
-            self.written.one_buffer.insert(index);
-        } else {
-            self.written.one_buffer.remove(&index);
-        }
-        Ok(())
     }
 
     /// In this order: what packets are sent to exists before what sends them there, and goes

@@ -8,6 +8,7 @@ mod clients;
 mod clock;
 mod config_maps;
 mod counters;
+mod devices;
 mod entries;
 mod error;
 mod flows;
@@ -144,9 +145,15 @@ impl Datapath {
         let pins = self.pins.as_ref().map(|(pins, _)| pins);
         self.attachments = attach::attach(program, (devices, interfaces), mode, pins)?;
         for attachment in &self.attachments {
-            self.config.add_interface(attachment.index)?;
+            self.config.devices.add(attachment.index)?;
         }
-        if self.taken_over { self.routes_changed() } else { Ok(()) }
+        if !self.taken_over {
+            return Ok(());
+        }
+        // To one that it is no longer on no packet goes from here.
+        let indices: Vec<u32> = self.attachments.iter().map(|its| its.index).collect();
+        self.config.devices.keep(&indices)?;
+        self.routes_changed()
     }
 
     /// Attaches the program anew where an interface has come back as another one under its name, natively or
@@ -159,7 +166,7 @@ impl Datapath {
         let pins = self.pins.as_ref().map(|(pins, _)| pins);
         let followed = attach::follow(program, &mut self.attachments, native, pins)?;
         for attachment in self.attachments.iter().filter(|its| followed.contains(&its.interface)) {
-            self.config.add_interface(attachment.index)?;
+            self.config.devices.add(attachment.index)?;
         }
         Ok(followed)
     }
@@ -209,10 +216,10 @@ impl Datapath {
         self.vlans.apply(vlans)
     }
 
-    /// Tells the program whether the kernel redirects to the interface of this index only frames that
-    /// lie in one buffer; others are handed to the kernel's stack. Until it is told: all frames.
-    pub fn set_one_buffer(&mut self, index: u32, one: bool) -> Result<(), DatapathError> {
-        self.config.set_one_buffer(index, one)
+    /// Tells the program to which interfaces, by their indices, the kernel redirects only frames that lie in one
+    /// buffer; others are handed to the kernel's stack. Until it is told: to none.
+    pub fn set_one_buffer(&mut self, indices: &BTreeSet<u32>) -> Result<(), DatapathError> {
+        self.config.devices.set_one_buffer(indices)
     }
 
     /// Tells the program that routes, links or neighbours have changed: what it knows of next hops it

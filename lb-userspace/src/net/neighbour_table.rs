@@ -1,6 +1,6 @@
 //! The kernel's neighbour tables, of ARP and of neighbour discovery: read, make managed, remove.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
@@ -12,6 +12,7 @@ use rtnetlink::packet_route::neighbour::{
 };
 use rtnetlink::packet_route::route::RouteProtocol;
 
+use super::interfaces::{interfaces, is_ours};
 use super::routes::NextHop;
 use super::{MARK, NetError};
 
@@ -26,6 +27,13 @@ pub struct Entry {
     pub managed: bool,
     /// Whether lb has put it there.
     pub marked: bool,
+}
+
+impl Entry {
+    /// Whether an lb has put it there, and the administrator has not made it his own since.
+    pub fn is_left(&self) -> bool {
+        self.marked && !matches!(self.state, NeighbourState::Permanent | NeighbourState::Noarp)
+    }
 }
 
 /// All entries of both.
@@ -79,6 +87,29 @@ pub async fn remove(handle: &Handle, hop: NextHop) -> Result<(), NetError> {
         Err(error) if error.is(libc::ENOENT) || error.is(libc::ENODEV) => Ok(()),
         outcome => outcome,
     }
+}
+
+/// Removes the entries that an earlier run has put there, on these interfaces and the VLANs on them; none on those
+/// that are `kept`.
+///
+/// # Errors
+/// The first one; the others are removed all the same.
+pub async fn remove_neighbours(
+    handle: &Handle,
+    names: &[String],
+    kept: &[String],
+) -> Result<(), NetError> {
+    let links = interfaces(handle).await?;
+    let ours =
+        links.iter().filter(|link| is_ours(link, &links, names) && !is_ours(link, &links, kept));
+    let ours: BTreeSet<u32> = ours.map(|link| link.index).collect();
+    let mut outcome = Ok(());
+    for (hop, entry) in entries(handle).await? {
+        if entry.marked && ours.contains(&hop.index) {
+            outcome = outcome.and(remove(handle, hop).await);
+        }
+    }
+    outcome
 }
 
 pub fn entry(message: &NeighbourMessage) -> Option<(NextHop, Entry)> {

@@ -76,6 +76,7 @@ impl Neighbours {
             handle,
             interfaces: interfaces.to_vec(),
             ours: BTreeSet::new(),
+            recalled: false,
             complaints: BTreeMap::new(),
             failure: None,
             seen: Arc::clone(&seen),
@@ -116,28 +117,13 @@ impl Drop for Neighbours {
     }
 }
 
-/// Removes the entries that an earlier run has put there, on these interfaces and the VLANs on them.
-///
-/// # Errors
-/// The first one; the others are removed all the same.
-pub async fn remove_neighbours(handle: &Handle, interfaces: &[String]) -> Result<(), NetError> {
-    let links = super::interfaces::interfaces(handle).await?;
-    let ours = links.iter().filter(|link| is_ours(link, &links, interfaces));
-    let ours: BTreeSet<u32> = ours.map(|link| link.index).collect();
-    let mut outcome = Ok(());
-    for (hop, entry) in table::entries(handle).await? {
-        if entry.marked && ours.contains(&hop.index) {
-            outcome = outcome.and(table::remove(handle, hop).await);
-        }
-    }
-    outcome
-}
-
 struct Keeper {
     handle: Handle,
     interfaces: Vec<String>,
     /// Entries that are ours to remove.
     ours: BTreeSet<NextHop>,
+    /// Those of an earlier run are among them.
+    recalled: bool,
     /// What was last said of an address: said once.
     complaints: BTreeMap<IpAddr, String>,
     /// How the last look failed, if it did: said once.
@@ -186,11 +172,16 @@ impl Keeper {
         let links = interfaces(&self.handle).await?;
         // One that is missing is no reason to let go of the others.
         let ours = links.iter().filter(|link| is_ours(link, &links, &self.interfaces));
-        let ours = ours.map(|link| link.index).collect();
+        let own = ours.map(|link| link.index).collect();
         let links: BTreeMap<u32, Interface> =
             links.into_iter().map(|link| (link.index, link)).collect();
-        let hops = self.hops(addresses, &links, &ours).await?;
+        let hops = self.hops(addresses, &links, &own).await?;
         let entries = table::entries(&self.handle).await?;
+        if !std::mem::replace(&mut self.recalled, true) {
+            let left =
+                entries.iter().filter(|(hop, entry)| entry.is_left() && own.contains(&hop.index));
+            self.ours.extend(left.map(|(hop, _)| *hop));
+        }
 
         let mut outcome = Ok(());
         for &hop in &hops {

@@ -45,8 +45,10 @@ impl Clocks {
 pub struct Remembered {
     services: Vec<RememberedService>,
     /// Slots whose flows are still to be removed.
+    #[serde(default)]
     leaving: BTreeSet<u32>,
     /// Addresses that old flows alone may be translated to.
+    #[serde(default)]
     retired: BTreeSet<IpAddr>,
 }
 
@@ -55,10 +57,14 @@ struct RememberedService {
     id: u32,
     name: String,
     vip: SocketAddr,
+    #[serde(default)]
     snat_addresses: Vec<IpAddr>,
+    #[serde(default)]
     outbound_nat: bool,
     settled: bool,
+    #[serde(default)]
     was_up: bool,
+    #[serde(default)]
     since: Duration,
     backends: Vec<RememberedBackend>,
 }

@@ -1,5 +1,7 @@
 //! Frames that do not fit one buffer (`xdp.frags`).
 
+use std::collections::BTreeSet;
+
 use lb_common::{MAX_HANDOFF_BYTES, Outcome};
 use lb_tests::packet::{Flags, Frame};
 use nix::net::if_::if_nametoindex;
@@ -50,8 +52,8 @@ fn a_way_out_for_one_buffer_gets_what_fits_and_the_kernel_the_rest() {
         let back = if_nametoindex("back").expect("back");
         let mut talk = Dialogue::default();
         let slot = talk.open(rig);
-        rig.datapath.set_one_buffer(back, false).expect("it is so from the beginning");
-        rig.datapath.set_one_buffer(back, true).expect("the map takes it");
+        rig.datapath.set_one_buffer(&BTreeSet::new()).expect("it is so from the beginning");
+        rig.datapath.set_one_buffer(&BTreeSet::from([back])).expect("the map takes it");
         assert_eq!(rig.forwards(&talk.client_sends(Flags::PSH_ACK, &[5; 3000])), slot);
         let jumbo = talk.client_sends(Flags::PSH_ACK, &[5; 8960]);
         let out = rig.send(Side::Front, &jumbo.build().expect("a frame"));
@@ -59,7 +61,7 @@ fn a_way_out_for_one_buffer_gets_what_fits_and_the_kernel_the_rest() {
         // The other way is another interface.
         rig.returns(&talk.backend_sends(rig.address_of(slot), Flags::PSH_ACK, &[5; 8960]), VIP);
 
-        rig.datapath.set_one_buffer(back, false).expect("the map takes it");
+        rig.datapath.set_one_buffer(&BTreeSet::new()).expect("the map takes it");
         assert_eq!(rig.forwards(&talk.client_sends(Flags::PSH_ACK, &[5; 8960])), slot);
     });
 }

@@ -15,12 +15,15 @@ pub struct RememberedBackend {
     address: SocketAddr,
     weight: u32,
     file_weight: u32,
+    #[serde(default)]
     since: Duration,
     up: bool,
     out: bool,
+    #[serde(default)]
     health_reason: String,
     decided: bool,
     listed: bool,
+    #[serde(default)]
     order: Option<RememberedOrder>,
 }
 
