@@ -14,7 +14,7 @@ pub struct Program {
     pub package: &'static str,
 }
 
-const PROGRAMS: [Program; 6] = [
+const PROGRAMS: [Program; 7] = [
     // Makes namespaces, veth pairs, addresses and routes.
     Program { name: "ip", package: "iproute2" },
     // Turns offloads on and off.
@@ -27,6 +27,8 @@ const PROGRAMS: [Program; 6] = [
     Program { name: "tmux", package: "tmux" },
     // Has calls of the kernel fail, or be the last ones of a process.
     Program { name: "strace", package: "strace" },
+    // Has one program alone see a wall clock that is set.
+    Program { name: "faketime", package: "faketime" },
 ];
 
 /// What the benchmark measures lb beside, where it can be had.
