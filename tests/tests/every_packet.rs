@@ -1,5 +1,5 @@
-//! A million packets a second while the process is killed and others take over: each one is accounted for, and lb
-//! loses none. `LB_ROUNDS=20` replaces the process more often.
+//! As many packets as the machine can send, while the process is killed and others take over: each one is accounted
+//! for, and lb loses none. `LB_ROUNDS=20` replaces the process more often.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

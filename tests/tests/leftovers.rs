@@ -82,11 +82,10 @@ fn of_interfaces_nodes_and_vips_that_have_left_meanwhile_nothing_is_left() -> Re
     ensure!(one_buffer.is_subset(&own), "{one_buffer:?}");
     ensure!(!host.has_address("side", [10, 5, 0, 100])?, "a VIP is left");
     ensure!(!keeps("10.5.0.2 ")?, "{:?}", Traces::of(&host)?.kept_neighbours);
-    ensure!(
-        Traces::of(&host)?.programs.iter().all(|its| !its.contains("side")),
-        "a program is left"
-    );
-
+    // The kernel lets go of a link some time after its last name is gone.
+    wait_until("the program to go", SOON, || {
+        Traces::of(&host).is_ok_and(|its| its.programs.iter().all(|its| !its.contains("side")))
+    })?;
     wait_until("the node's entry to go", SOON, || keeps("10.2.0.12 ").is_ok_and(|keeps| !keeps))?;
     ensure!(keeps("10.2.0.11 ")?);
     ensure!(balanced.short(20)?.ok == 20);
