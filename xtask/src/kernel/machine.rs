@@ -34,8 +34,10 @@ pub fn run(kernel: &Path, files: &Path, directory: &Path, limit: Duration) -> Re
     fs::write(&outcome, "").with_context(|| format!("cannot write {}", outcome.display()))?;
     // It ends when this process does, however that ends.
     let mut qemu = Command::new("setpriv");
+    // One thread for both CPUs: with two, one CPU can meet a breakpoint by which the kernel patched its own text when the
+    // other one has just taken it away again ("Oops: int3"; text_poke_bp_batch, arch/x86/kernel/alternative.c).
     qemu.args(["--pdeathsig", "TERM", "qemu-system-x86_64"])
-        .args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2"])
+        .args(["-M", "q35", "-accel", "tcg,thread=single", "-cpu", CPU, "-smp", "2"])
         .args(["-m", "2048", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
         .args(["-append", COMMAND_LINE])
         .arg("-kernel")
