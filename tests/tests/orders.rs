@@ -6,6 +6,8 @@ use anyhow::Result;
 use lb_tests::balanced::{Balanced, SERVICE};
 use lb_tests::peer::{BreakKind, HeldConnections};
 use lb_tests::wait::wait_until;
+use lb_userspace::admin::Client;
+use lb_userspace::control::{BackendName, Order};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -73,6 +75,51 @@ fn suspend_resets_busy_connections_on_both_sides_at_once() -> Result<()> {
     std::thread::sleep(SECOND);
     let of_node = suspend(&balanced, &held)?;
     activate(&balanced, held, of_node)
+}
+
+/// A reset of many takes a while: who comes back meanwhile leaves no connection half.
+#[test]
+fn who_is_suspended_and_activated_at_once_has_lost_its_connections_all_the_same() -> Result<()> {
+    let balanced = Balanced::start()?;
+    // Faster than `lb`, whose start alone would take long enough.
+    let operator = Client::new(balanced.daemon.socket());
+    let order = async |order| {
+        let name = BackendName { service: SERVICE.into(), backend: "node1".into() };
+        operator.order(name, order).await
+    };
+    let mut told = 0;
+    for _ in 0..3 {
+        let held = [balanced.hold(100)?, balanced.hold_idle(1000)?];
+        let of_node = held.each_ref().map(|its| its.report().per_node["node1"]);
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+            tokio::try_join!(order(Order::Suspend), async {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                order(Order::Activate).await
+            })
+        })?;
+        for (its, of_node) in held.iter().zip(of_node) {
+            its.wait_for_breaks(of_node, 2 * SECOND)?;
+        }
+        told += of_node.iter().sum::<usize>() as u64;
+        wait_until("the node's sockets to be told", SECOND, || {
+            balanced.server("node1").report().reset == told
+        })?;
+        let of_node2 = balanced.counted("node2", "active_flows")?;
+        assert_eq!((balanced.counted("node1", "active_flows")?, of_node2), (0, left(&held)));
+        // Where the two have passed each other on their way.
+        balanced.daemon.lb_ok(&["activate", "csta/node1"])?;
+        for its in held {
+            let report = its.stop();
+            assert_eq!(report.breaks_of("node2"), 0, "{report}");
+        }
+    }
+    Ok(())
+}
+
+/// How many are open.
+fn left(held: &[HeldConnections]) -> u64 {
+    let reports = held.iter().map(HeldConnections::report);
+    reports.map(|report| (report.opened() - report.breaks.len()) as u64).sum()
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Daemon {
 
     /// Takes in a keepalive's decision, and those that have come meanwhile: where a thousand nodes come up, the
     /// hash is not built a thousand times.
-    pub(super) fn hear(
+    pub(super) async fn hear(
         &mut self,
         event: keepalive::Event,
         others: &mut mpsc::Receiver<keepalive::Event>,
@@ -41,6 +41,12 @@ impl Daemon {
         let now = Instant::now();
         let mut next = Some(event);
         while let Some(event) = next {
+            if event.change != keepalive::Change::Down {
+                self.end_resets_of(|service, backend| {
+                    (service.vip, backend.address) == (event.vip, event.address)
+                })
+                .await;
+            }
             let effects = self.state.keepalive(&event, now);
             self.take_note(effects);
             next = others.try_recv().ok();

@@ -202,7 +202,7 @@ impl Daemon {
                         supervisor::ready(&balancing);
                     }
                 },
-                Some(event) = events.recv() => self.hear(event, &mut events),
+                Some(event) = events.recv() => self.hear(event, &mut events).await,
                 Some(address) = doubts.recv() => self.neighbours.doubt(address),
                 Some(request) = requests.recv() => self.answer(request).await,
                 Some(done) = self.removals.next() => self.removed(done),

@@ -4,18 +4,25 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use log::error;
-use tokio::task::JoinSet;
+use log::{error, warn};
+use tokio::{
+    task::{Id, JoinSet},
+    time::timeout,
+};
 
+use super::Daemon;
 use crate::{
     datapath::{DatapathError, FlowTable, Resetter},
     desired::Desired,
     events::{Event, Events, Reset},
-    state::{Doomed, Effects},
+    state::{Backend, Doomed, Effects, Service},
 };
+
+/// How long the resets of its old flows may hold up a backend that comes back, and with it everything else.
+const HOLDS_UP: Duration = Duration::from_secs(2);
 
 /// Backends whose flows are to be removed.
 #[derive(Default)]
@@ -131,11 +138,18 @@ pub(super) struct Removals {
     resetter: Arc<Resetter>,
     over: Over,
     tasks: JoinSet<Removed>,
+    /// Whose flows each task removes.
+    under_way: HashMap<Id, HashSet<u32>>,
 }
 
 impl Removals {
     pub(super) fn new(resetter: Resetter) -> Self {
-        Self { resetter: Arc::new(resetter), over: Over::default(), tasks: JoinSet::new() }
+        Self {
+            resetter: Arc::new(resetter),
+            over: Over::default(),
+            tasks: JoinSet::new(),
+            under_way: HashMap::new(),
+        }
     }
 
     /// From now on flows are over as is desired.
@@ -149,19 +163,56 @@ impl Removals {
             return;
         }
         let (resetter, over) = (Arc::clone(&self.resetter), self.over.clone());
-        self.tasks.spawn_blocking(move || {
+        let slots = removal.reset.keys().copied().collect();
+        let task = self.tasks.spawn_blocking(move || {
             let (resets, outcome) = removal.run(&flows, &resetter, &over);
             Removed { removal, resets, outcome }
         });
+        self.under_way.insert(task.id(), slots);
+    }
+
+    /// Whether flows of this slot are being reset.
+    fn resets(&self, slot: u32) -> bool {
+        self.under_way.values().any(|slots| slots.contains(&slot))
     }
 
     /// The next one that has ended; nothing where none is under way.
     pub(super) async fn next(&mut self) -> Option<Removed> {
         loop {
-            match self.tasks.join_next().await? {
-                Ok(removed) => return Some(removed),
-                Err(error) => error!("a removal of flows ended early: {error}"),
+            match self.tasks.join_next_with_id().await? {
+                Ok((task, removed)) => {
+                    self.under_way.remove(&task);
+                    return Some(removed);
+                }
+                Err(error) => {
+                    self.under_way.remove(&error.id());
+                    error!("a removal of flows ended early: {error}");
+                }
             }
+        }
+    }
+}
+
+impl Daemon {
+    /// Before a backend comes back, lets the resets of its flows end that are under way. A removal leaves the
+    /// flows of who is back alone, since it does not know old ones from new ones; but of the old ones the datapath
+    /// has refused packets meanwhile, so that one end knows that they are over and the other does not.
+    pub(super) async fn end_resets_of(&mut self, backend: impl Fn(&Service, &Backend) -> bool) {
+        let slots: Vec<u32> = self
+            .state
+            .services()
+            .iter()
+            .flat_map(|service| service.backends.iter().filter(|its| backend(service, its)))
+            .map(|its| its.slot)
+            .collect();
+        let ended = async {
+            while slots.iter().any(|slot| self.removals.resets(*slot)) {
+                let Some(done) = self.removals.next().await else { return };
+                self.removed(done);
+            }
+        };
+        if timeout(HOLDS_UP, ended).await.is_err() {
+            warn!("a backend comes back while its flows are still being reset");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Daemon, carry_out::describe};
 use crate::{
-    control::Request,
+    control::{Order, Request},
     events::{Event, Kind, Severity},
 };
 
@@ -23,6 +23,12 @@ impl Daemon {
             Request::Plan(file, text, answer) => self.plan(file, text, answer),
             Request::Trace(options, answer) => self.start_trace(options, answer),
             Request::Order(name, order, answer) => {
+                if matches!(order, Order::Activate | Order::Drain { .. }) {
+                    self.end_resets_of(|service, backend| {
+                        (&service.name, &backend.name) == (&name.service, &name.backend)
+                    })
+                    .await;
+                }
                 let done = self.state.order(&name, &order, Instant::now()).map(|effects| {
                     let said = describe(&name, &order);
                     self.events.tell(Event::new(Kind::Order, Severity::Info, &said).of(&name));
