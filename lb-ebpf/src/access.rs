@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
-    Address as _, FlowKey, Ip, Outcome, Service,
+    Address as _, Endpoint, FlowKey, Ip, Outcome, Service,
     access::{self, ListedClient, MAX_PREFIXES, MAX_SOURCES, NO_LIST, Source, Verdict},
     track::Segment,
 };
@@ -14,6 +14,7 @@ use lb_common::{
 use crate::{
     atomic::{self, forgotten},
     family::Family,
+    maps,
 };
 
 /// The lists of clients. The daemon alone writes them.
@@ -24,39 +25,77 @@ static CLIENTS: LpmTrie<ListedClient, Verdict, { MAX_PREFIXES as usize }> = LpmT
 #[btf_map]
 static SOURCES: LruHashMap<Source, u64, { MAX_SOURCES as usize }> = LruHashMap::new();
 
-/// Whether the service takes a packet without a connection; else what becomes of it. Only those that open one
-/// are counted: what is in its middle was taken before.
-#[inline(always)]
-pub fn check<F: Family>(
-    key: &FlowKey<F::Address>,
-    segment: &Segment,
-    service: &Service,
-) -> Result<(), Outcome> {
-    let spacing = if segment.opens() { service.spacing } else { 0 };
-    let [first, second] = key.client.to_ip().to_be_halves();
-    // Asked in any case: where it is not, the verifier walks the rest of the way once more.
-    match forgotten(judge(first, second, service.id, service.clients, spacing)) {
-        TAKEN => Ok(()),
-        NOT_LISTED => Err(Outcome::Denied),
-        _ => Err(Outcome::TooManyNew),
+/// What a service says of a packet without a connection. One word: so a function of its own can tell it, whose keys
+/// leave the stack to the others.
+#[derive(Clone, Copy)]
+pub struct Answer(u64);
+
+impl Answer {
+    /// There is no such service.
+    const NO_SERVICE: Self = Self(0);
+    const NOT_LISTED: u64 = 1 << 17;
+    const TOO_EARLY: u64 = 1 << 18;
+
+    #[inline(always)]
+    const fn new(service: &Service) -> Self {
+        let refuses = if service.refuses != 0 { 1 << 16 } else { 0 };
+        Self((service.ports as u64) << 32 | refuses | service.id as u16 as u64)
+    }
+
+    /// The service's number; 0 where there is none.
+    #[inline(always)]
+    pub const fn service(self) -> u32 {
+        self.0 as u16 as u32
+    }
+
+    /// As [`Service::refuses`].
+    #[inline(always)]
+    pub const fn refuses(self) -> bool {
+        self.0 & 1 << 16 != 0
+    }
+
+    /// As [`Service::ports`].
+    #[inline(always)]
+    pub const fn ports(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Whether the packet is taken; else what becomes of it.
+    #[inline(always)]
+    pub const fn check(self) -> Result<(), Outcome> {
+        if self.0 & Self::NOT_LISTED != 0 {
+            Err(Outcome::Denied)
+        } else if self.0 & Self::TOO_EARLY != 0 {
+            Err(Outcome::TooManyNew)
+        } else {
+            Ok(())
+        }
     }
 }
 
-const TAKEN: u64 = 0;
-const NOT_LISTED: u64 = 1;
-const TOO_EARLY: u64 = 2;
+/// Asks the service that a packet is for. Only packets that open a connection are counted: what is in its middle was
+/// taken before.
+#[inline(always)]
+pub fn ask<F: Family>(key: &FlowKey<F::Address>, segment: &Segment) -> Answer {
+    // The verifier walks the rest of the way once, whatever was answered.
+    Answer(forgotten(answer::<F>(key, segment.opens())))
+}
 
-/// A function of its own, whose keys leave the stack to the others.
 #[inline(never)]
-fn judge(first: u64, second: u64, service: u32, list: u32, spacing: u32) -> u64 {
-    let address = Ip::from_be_halves([first, second]);
-    if list != NO_LIST && !is_allowed(list, address) {
-        return NOT_LISTED;
+fn answer<F: Family>(key: &FlowKey<F::Address>, opens: bool) -> u64 {
+    // SAFETY: the entry is copied at once, before any map is written.
+    let service = unsafe { maps::SERVICES.get(Endpoint::new(key.vip.to_ip(), key.vip_port)) };
+    let Some(service) = service.copied() else { return Answer::NO_SERVICE.0 };
+    let answer = Answer::new(&service).0;
+    let client = key.client.to_ip();
+    if service.clients != NO_LIST && !is_allowed(service.clients, client) {
+        return answer | Answer::NOT_LISTED;
     }
-    if spacing != 0 && !is_due(Source::new(service, address), spacing) {
-        return TOO_EARLY;
+    let limited = opens && service.spacing != 0;
+    if limited && !is_due(Source::new(service.id, client), service.spacing) {
+        return answer | Answer::TOO_EARLY;
     }
-    TAKEN
+    answer
 }
 
 #[inline(always)]

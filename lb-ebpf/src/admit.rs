@@ -1,13 +1,12 @@
 //! Admits a packet to a service that no entry decides: chooses a backend, and a port to leave from.
 
 use lb_common::{
-    Address as _, Endpoint, Flow, FlowKey, MAGLEV_SIZE, MaglevWord, NO_BACKEND, Outcome, Service,
-    Snat,
+    Address as _, Flow, FlowKey, MAGLEV_SIZE, MaglevWord, NO_BACKEND, NO_SERVICE, Outcome, Snat,
     track::{Segment, flag},
 };
 
 use crate::{
-    access,
+    access::{self, Answer},
     atomic::forgotten,
     count,
     family::Family,
@@ -25,13 +24,14 @@ pub fn connection<F: Family>(
     segment: &Segment,
     visit: &mut Visit,
 ) -> Result<Option<Flow>, Outcome> {
-    // SAFETY: the entry is read at once, before any map is written.
-    let service = unsafe { maps::SERVICES.get(Endpoint::new(key.vip.to_ip(), key.vip_port)) };
-    let Some(service) = service.copied() else { return Ok(None) };
-    visit.service = service.id;
+    let answer = access::ask::<F>(key, segment);
+    if answer.service() == NO_SERVICE {
+        return Ok(None);
+    }
+    visit.service = answer.service();
     visit.speaker = key.vip.to_ip();
-    access::check::<F>(key, segment, &service)?;
-    balance::<F>(key, segment, service).map(Some)
+    answer.check()?;
+    balance::<F>(key, segment, answer).map(Some)
 }
 
 /// A connection to a service.
@@ -39,8 +39,9 @@ pub fn connection<F: Family>(
 fn balance<F: Family>(
     key: &FlowKey<F::Address>,
     segment: &Segment,
-    Service { id: service, refuses, ports, .. }: Service,
+    answer: Answer,
 ) -> Result<Flow, Outcome> {
+    let service = answer.service();
     if segment.absurd() {
         return Err(Outcome::BadFlags);
     }
@@ -52,13 +53,13 @@ fn balance<F: Family>(
     if role.is_some_and(|role| role.ours != 0) {
         return Err(Outcome::SpoofedSource);
     }
-    let hash = key.hash_by(ports);
+    let hash = key.hash_by(answer.ports());
     let entry = hash % MAGLEV_SIZE;
     let word = entry / MaglevWord::ENTRIES;
     let bits = *maps::MAGLEV.get_value(service, &word).ok_or(Outcome::Inconsistent)?;
     let mut slot = MaglevWord::from_bits(bits).slot(entry);
     if slot == NO_BACKEND {
-        return Err(if refuses != 0 { Outcome::Unavailable } else { Outcome::NoBackend });
+        return Err(if answer.refuses() { Outcome::Unavailable } else { Outcome::NoBackend });
     }
     let backend = maps::BACKENDS.get(slot).ok_or(Outcome::Inconsistent)?;
     let translated = backend.pair_count != 0;
