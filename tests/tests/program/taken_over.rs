@@ -25,8 +25,9 @@ fn sent(runner: Runner<'_>, frame: &[u8]) -> Option<SocketAddr> {
     Some(came.destination)
 }
 
-/// A connection that its backend refuses, and whose client goes on, again and again.
-fn comes_back(runner: Runner<'_>, done: &AtomicBool) {
+/// A connection that its backend refuses, and whose client goes on, again and again; how many of its packets were
+/// lost.
+fn comes_back(runner: Runner<'_>, done: &AtomicBool) -> u32 {
     let to_first = |port: &u16| {
         let syn = Dialogue::from_port(*port).client_sends(Flags::SYN, b"");
         sent(runner, &bytes(&syn)) == Some(backend(1))
@@ -35,11 +36,16 @@ fn comes_back(runner: Runner<'_>, done: &AtomicBool) {
     let syn = bytes(&talk.client_sends(Flags::SYN, b""));
     let ack = bytes(&talk.clone().client_sends(Flags::ACK, b""));
     let refusal = bytes(&talk.backend_sends(backend(1), Flags::RST_ACK, b""));
+    let mut lost = 0;
     while !done.load(Ordering::Relaxed) {
         sent(runner, &syn);
         runner.run(Side::Back, &refusal);
-        assert_eq!(sent(runner, &ack), Some(backend(1)), "its hash says so, with or without entry");
+        match sent(runner, &ack) {
+            Some(way) => assert_eq!(way, backend(1), "its hash says so, with or without entry"),
+            None => lost += 1,
+        }
     }
+    lost
 }
 
 /// Also where a check has failed: the other thread must come to an end.
@@ -60,6 +66,7 @@ fn neither_flows_packets_go_the_others_way() {
         thread::scope(|scope| {
             let other = scope.spawn(|| comes_back(runner, &done));
             let stop = StopOnDrop(&done);
+            let mut lost = 0;
             for n in 0..OTHERS {
                 let port = 30_000 + (n % 30_000) as u16;
                 let client_next = n.wrapping_mul(100_000);
@@ -68,13 +75,19 @@ fn neither_flows_packets_go_the_others_way() {
                 let syn = bytes(&talk.client_sends(Flags::SYN, b""));
                 // The second one may go by what the flow remembers.
                 let ways = [(); 2].map(|()| sent(runner, &syn));
-                assert_eq!(ways[0], ways[1]);
+                match ways {
+                    [Some(first), Some(second)] => assert_eq!(first, second),
+                    _ => lost += 1,
+                }
                 if other.is_finished() {
                     break;
                 }
             }
             drop(stop);
-            other.join().expect("all went the right way");
+            // Who comes while the other one writes all entries finds no room, and is sent again.
+            lost += other.join().expect("all went the right way");
+            println!("{lost} packets were lost");
+            assert!(lost < OTHERS / 1000, "{lost}");
         });
     });
 }
