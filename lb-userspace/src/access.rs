@@ -1,10 +1,6 @@
 //! Whose new connections a service takes, and how many of them.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// A prefix of addresses.
 pub use ipnet::IpNet;
@@ -66,13 +62,9 @@ impl ClientList {
     }
 }
 
-/// All addresses of a family.
-pub const fn everybody(is_ipv4: bool) -> IpNet {
-    let address = match is_ipv4 {
-        true => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        false => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    IpNet::new_assert(address, 0)
+/// The prefix that a text means: an address alone is that of one client.
+pub fn prefix(text: &str) -> Option<IpNet> {
+    text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()
 }
 
 #[cfg(test)]

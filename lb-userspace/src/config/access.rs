@@ -1,6 +1,5 @@
 //! Whose new connections a service takes, and how many: the keys `allow`, `deny` and `max_new_per_second`.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use super::report::{Refused, Report, key_in};
 use super::schema::RawService;
 use super::validate::Seen;
 use super::values::{integer, string};
-use crate::access::{Access, ClientList};
+use crate::access::{self, Access, ClientList};
 
 /// More would be told apart by less than what the kernel's clock tells.
 const NEW_PER_SECOND: RangeInclusive<u32> = 1..=1_000_000;
@@ -41,8 +40,8 @@ fn prefix(value: &DeValue<'_>) -> Result<IpNet, String> {
     const WHAT: &str =
         "an address or a prefix in quotes, such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
     let text = string(WHAT, value)?;
-    let read = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    let prefix = read.map_err(|_| format!("{} is neither: write {WHAT}", quote(text)))?;
+    let prefix =
+        access::prefix(text).ok_or_else(|| format!("{} is neither: write {WHAT}", quote(text)))?;
     if let IpNet::V6(v6) = prefix
         && let Some(v4) = v6.addr().to_ipv4_mapped()
     {

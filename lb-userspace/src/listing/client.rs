@@ -6,6 +6,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::access::prefix;
+
 /// The clients of one address, or of all addresses with a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -33,8 +35,7 @@ impl FromStr for Clients {
     type Err = BadClients;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let prefix = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        prefix.map(Self).map_err(|_| BadClients(text.to_owned()))
+        prefix(text).map(Self).ok_or_else(|| BadClients(text.to_owned()))
     }
 }
 
