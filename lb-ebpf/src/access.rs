@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
-    Address as _, Endpoint, FlowKey, Ip, Outcome, Service,
+    Address as _, Endpoint, FlowKey, Ip, NO_SERVICE, Outcome, Service,
     access::{self, ListedClient, MAX_PREFIXES, MAX_SOURCES, NO_LIST, Source, Verdict},
     track::Segment,
 };
@@ -31,8 +31,6 @@ static SOURCES: LruHashMap<Source, u64, { MAX_SOURCES as usize }> = LruHashMap::
 pub struct Answer(u64);
 
 impl Answer {
-    /// There is no such service.
-    const NO_SERVICE: Self = Self(0);
     const NOT_LISTED: u64 = 1 << 17;
     const TOO_EARLY: u64 = 1 << 18;
 
@@ -42,7 +40,7 @@ impl Answer {
         Self((service.ports as u64) << 32 | refuses | service.id as u16 as u64)
     }
 
-    /// The service's number; 0 where there is none.
+    /// The service's number; [`NO_SERVICE`] where there is none.
     #[inline(always)]
     pub const fn service(self) -> u32 {
         self.0 as u16 as u32
@@ -85,7 +83,7 @@ pub fn ask<F: Family>(key: &FlowKey<F::Address>, segment: &Segment) -> Answer {
 fn answer<F: Family>(key: &FlowKey<F::Address>, opens: bool) -> u64 {
     // SAFETY: the entry is copied at once, before any map is written.
     let service = unsafe { maps::SERVICES.get(Endpoint::new(key.vip.to_ip(), key.vip_port)) };
-    let Some(service) = service.copied() else { return Answer::NO_SERVICE.0 };
+    let Some(service) = service.copied() else { return u64::from(NO_SERVICE) };
     let answer = Answer::new(&service).0;
     let client = key.client.to_ip();
     if service.clients != NO_LIST && !is_allowed(service.clients, client) {

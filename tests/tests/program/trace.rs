@@ -17,14 +17,12 @@ use lb_userspace::datapath::{Record, Tracer};
 use nix::net::if_::if_nametoindex;
 
 use crate::rig::{
-    CLIENT, CLIENT6, Rig, SERVICE, Setup, TAGGED_TWICE, VIP, VIP6, from_gateway, rig, socket,
-    two_backends, two_backends6,
+    CLIENT, CLIENT6, Rig, SERVICE, Setup, TAGGED_TWICE, VIP, VIP6, check_walk, from_gateway, rig,
+    socket, two_backends, two_backends6,
 };
 
 /// Longer than a test takes.
 const LONG: Duration = Duration::from_secs(600);
-/// What the verifier may walk of a program that tells.
-const MAX_VERIFIED_INSTRUCTIONS: u32 = 50_000;
 const NOT_OURS: std::net::SocketAddr = socket([10, 1, 0, 9], 80);
 
 fn look(rig: &mut Rig<'_>, settings: TraceSettings) -> Tracer {
@@ -196,9 +194,7 @@ fn the_verifier_walks_the_programs_that_tell_in_bounds_and_they_cost_little() {
             let known = [ENTRY, WATCH, TELL_PROGRAM].contains(&name.as_str())
                 || Step::ALL.iter().any(|step| step.as_str() == name);
             if known && !usual.contains(&info.id()) {
-                let verified = info.verified_instruction_count().expect("a count");
-                println!("{name}, telling: the verifier walked {verified} instructions");
-                assert!(verified < MAX_VERIFIED_INSTRUCTIONS, "{name}: {verified}");
+                check_walk(&format!("{name}, telling"), &info);
             }
         }
         let bytes = from_gateway(&Frame::new(CLIENT, NOT_OURS)).build().expect("a frame");

@@ -14,6 +14,7 @@ mod flows;
 mod plan;
 mod run;
 mod sums;
+mod verifier;
 mod vlans;
 
 use std::{collections::HashSet, net::IpAddr};
@@ -36,6 +37,7 @@ pub use plan::{
 };
 pub use run::{Counted, Raw, Runner, Verdict};
 pub use sums::sums;
+pub use verifier::check_walk;
 pub use vlans::{SUB_INTERFACES, TAGGED, TAGGED_TWICE};
 
 /// One of the balancer's interfaces.
