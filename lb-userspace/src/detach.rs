@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use log::warn;
 
 use crate::{
@@ -48,12 +48,16 @@ pub async fn detach(path: &Path) -> anyhow::Result<String> {
         let neighbours = net::remove_neighbours(&netlink, &record.interfaces, &[]);
         outcome = outcome.and(net::in_time(neighbours).await);
     }
-    let removed = directory.remove_all();
+    let removed = match outcome {
+        Ok(()) => directory.remove_all(),
+        // By the record another attempt knows what is left.
+        Err(_) => directory.remove_datapaths(),
+    };
     if let Some(record) = record {
         Forwarding::recall(record.switches).restore();
         VlanOffload::recall(record.features).restore();
     }
-    outcome?;
+    outcome.context("something is left; `lb detach` once more tries again")?;
     let any = removed?;
     Ok(if any {
         format!("removed what was pinned at {shown}")

@@ -156,6 +156,7 @@ fn none_is_lost_while_the_process_is_killed_and_others_take_over() -> Result<()>
         rounds()
     );
     ensure!(counts.came + counts.no_room_before == sent, "{counts:?} of {sent}");
+    ensure!(counts.came > sent / 2, "{counts:?} of {sent}: hardly any came");
     ensure!((counts.forwarded, counts.otherwise) == (counts.came, 0), "{counts:?}");
     ensure!(counts.left + counts.no_room_behind == counts.forwarded, "{counts:?}");
     ensure!(counts.arrived == counts.left, "{counts:?}");

@@ -5,14 +5,17 @@ use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 use log::error;
 use tokio::sync::mpsc;
 
-use super::{Daemon, removal::Removed};
+use super::{
+    Daemon,
+    removal::{Removed, hold_up},
+};
 use crate::{
     config::format_duration,
     control::{BackendName, Order},
     datapath::{DatapathError, FlowTable, Usage, now_ticks},
     events::{Event, Kind, Severity},
     keepalive,
-    state::{Effects, Status},
+    state::{Backend, Effects, Service, Status},
 };
 
 /// What came of a sweep of the flow table.
@@ -38,16 +41,16 @@ impl Daemon {
         event: keepalive::Event,
         others: &mut mpsc::Receiver<keepalive::Event>,
     ) {
-        let now = Instant::now();
+        let until = hold_up();
         let mut next = Some(event);
         while let Some(event) = next {
             if event.change != keepalive::Change::Down {
-                self.end_resets_of(|service, backend| {
+                let comes_back = |service: &Service, backend: &Backend| {
                     (service.vip, backend.address) == (event.vip, event.address)
-                })
-                .await;
+                };
+                self.end_resets_of(comes_back, until).await;
             }
-            let effects = self.state.keepalive(&event, now);
+            let effects = self.state.keepalive(&event, Instant::now());
             self.take_note(effects);
             next = others.try_recv().ok();
         }
@@ -70,6 +73,8 @@ impl Daemon {
         // First: what it would take for done, a later process does again.
         self.try_to_remember();
         let desired = self.state.desired();
+        // Who comes back has new flows as soon as the maps say so.
+        self.removals.spare(&desired);
         if let Err(error) = self.datapath.apply(&desired) {
             self.try_again(error.to_string());
         }

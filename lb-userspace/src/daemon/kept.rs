@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     datapath::{Datapath, Geometry, PortRules, monotonic},
     net::{self, Forwarding, VlanOffload},
-    persist::{FoundRecord, PersistError, PinDirectory, Record},
+    persist::{FoundRecord, PersistError, PinDirectory, Record, Undo},
     state::{Clocks, Effects, State},
 };
 
@@ -30,6 +30,8 @@ pub(super) struct Kept {
     /// Of the datapath there.
     name: String,
     clocks: Clocks,
+    /// Until all is prepared.
+    undo: Option<Undo>,
     /// What was there before is still to be given up.
     replaces: bool,
     /// An earlier process has left something.
@@ -60,8 +62,9 @@ impl Beginning {
         let directory = PinDirectory::take(path)?;
         let clocks = Clocks { now: Instant::now(), shared: monotonic() };
         let mut its = Self::fresh(config)?;
-        let mut name = directory.fresh_name()?;
         let left = directory.find()?;
+        directory.remove_stillborn(left.directory().unwrap_or_default())?;
+        let mut name = directory.fresh_name()?;
         let found = !matches!(left, FoundRecord::Nothing);
         let left = match left {
             FoundRecord::Nothing => None,
@@ -92,9 +95,17 @@ impl Beginning {
             its.forwarding = Forwarding::recall(record.switches);
             its.vlan_offload = VlanOffload::recall(record.features);
         }
-        let replaces = true;
-        its.kept =
-            Some(Kept { directory, name, clocks, replaces, found, addresses, left_interfaces });
+        let undo = Some(directory.undo(&name)?);
+        its.kept = Some(Kept {
+            directory,
+            name,
+            clocks,
+            undo,
+            replaces: true,
+            found,
+            addresses,
+            left_interfaces,
+        });
         Ok(its)
     }
 
@@ -138,7 +149,7 @@ impl Beginning {
         if datapath.is_taken_over() {
             if let Some(kept) = &mut self.kept {
                 let (switched, state) = ((&self.forwarding, &self.vlan_offload), &self.state);
-                kept.write(self.geometry, state, interfaces, switched)?;
+                kept.write(self.geometry, state, interfaces, switched, &BTreeSet::new())?;
             }
             datapath.take_over(&desired)?;
         }
@@ -152,7 +163,10 @@ impl Daemon {
     pub(super) fn remember(&mut self) -> Result<(), PersistError> {
         let Some(kept) = &mut self.kept else { return Ok(()) };
         let switched = (&self.forwarding, &self.vlan_offload);
-        kept.write(self.datapath.geometry(), &self.state, &self.config.interfaces, switched)
+        // They are taken away after this is written, and perhaps by the next process only.
+        let placed = self.vips.ours().map(|(address, _)| address).collect();
+        let interfaces = &self.config.interfaces;
+        kept.write(self.datapath.geometry(), &self.state, interfaces, switched, &placed)
     }
 
     /// As [`Daemon::remember`], tried again where it fails.
@@ -224,18 +238,27 @@ impl Kept {
         state: &State,
         interfaces: &[String],
         (forwarding, vlan_offload): (&Forwarding, &VlanOffload),
+        placed: &BTreeSet<IpAddr>,
     ) -> Result<(), PersistError> {
-        let own_addresses = state.addresses().into_iter().collect();
+        let own_addresses: BTreeSet<IpAddr> = state.addresses().into_iter().collect();
+        let may_be_placed = self.addresses.union(placed).copied();
         self.directory.write(&Record {
             layout: lb_common::LAYOUT,
             directory: self.name.clone(),
             geometry,
             state: state.remember(self.clocks),
             interfaces: interfaces.iter().chain(&self.left_interfaces).cloned().collect(),
-            left_addresses: self.addresses.difference(&own_addresses).copied().collect(),
+            left_addresses: may_be_placed.filter(|its| !own_addresses.contains(its)).collect(),
             switches: forwarding.changed().to_vec(),
             features: vlan_offload.switched().to_vec(),
         })
+    }
+
+    /// All is prepared: what is pinned stays.
+    pub(super) fn prepared(&mut self) {
+        if let Some(undo) = self.undo.take() {
+            undo.keep();
+        }
     }
 
     /// Removes all of it.

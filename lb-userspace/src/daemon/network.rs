@@ -112,16 +112,14 @@ impl Daemon {
     pub(super) async fn follow_network(&mut self) {
         let native = self.config.xdp_mode == XdpMode::Native
             || self.modes.iter().any(|row| row.xdp_mode == "native");
-        match self.datapath.follow_interfaces(native) {
-            Ok(interfaces) => {
-                for interface in interfaces {
-                    let text = format!(
-                        "{interface} is another interface than before: the program is on it"
-                    );
-                    self.events.tell(Event::new(Kind::Network, Severity::Warning, text));
-                }
-            }
-            Err(error) => self.events.problem(format!("{error}; trying again")),
+        let (interfaces, outcome) = self.datapath.follow_interfaces(native);
+        for interface in interfaces {
+            let text =
+                format!("{interface} is another interface than before: the program is on it");
+            self.events.tell(Event::new(Kind::Network, Severity::Warning, text));
+        }
+        if let Err(error) = outcome {
+            self.events.problem(format!("{error}; trying again"));
         }
         let reached = self.follow_attached().await;
         let placed = self.place_vips().await;

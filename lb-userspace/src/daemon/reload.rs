@@ -4,7 +4,10 @@ use std::{fmt::Display, path::PathBuf, time::Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Daemon, count, network};
+use super::{
+    Daemon, count, network,
+    removal::{hold_up, over},
+};
 use crate::{
     config::Config,
     control::Refused,
@@ -60,6 +63,21 @@ impl Daemon {
         });
     }
 
+    /// Lets the resets end of those whose flows would be over no more.
+    async fn end_resets_before(&mut self, config: &Config) {
+        if self.removals.is_empty() {
+            return;
+        }
+        let mut next = self.state.clone();
+        if next.reload(config, Instant::now()).is_err() {
+            return;
+        }
+        let stay = over(&next.desired());
+        let mut back = over(&self.state.desired());
+        back.retain(|slot| !stay.contains(slot));
+        self.end_resets(&back, hold_up()).await;
+    }
+
     async fn take_in_file(&mut self) -> Result<String, Refused> {
         let refuse = |why: String| Refused::Because(format!("nothing was changed: {why}"));
         let config = Config::load(&self.config_path).map_err(|error| refuse(error.to_string()))?;
@@ -69,6 +87,7 @@ impl Daemon {
         let rules = network::port_rules(&self.netlink, &config)
             .await
             .map_err(|error| refuse(error.to_string()))?;
+        self.end_resets_before(&config).await;
         let (before, now) = (self.state.addresses(), Instant::now());
         let earlier = self.state.clone();
         let effects = self.state.reload(&config, now).map_err(|error| refuse(error.to_string()))?;

@@ -10,7 +10,7 @@ use std::{
 use log::{error, warn};
 use tokio::{
     task::{Id, JoinSet},
-    time::timeout,
+    time::timeout_at,
 };
 
 use super::Daemon;
@@ -94,10 +94,25 @@ impl Over {
     }
 
     fn set(&self, desired: &Desired) {
-        let over = desired.backends.iter().filter(|backend| backend.standing.is_over());
-        let over = over.map(|backend| backend.slot).collect();
+        let over = over(desired);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = over;
     }
+
+    fn spare(&self, desired: &Desired) {
+        let over = over(desired);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|slot| over.contains(slot));
+    }
+}
+
+/// The slots whose flows are to be over.
+pub(super) fn over(desired: &Desired) -> HashSet<u32> {
+    let over = desired.backends.iter().filter(|backend| backend.standing.is_over());
+    over.map(|backend| backend.slot).collect()
+}
+
+/// The time by which whoever comes back does, if this is the moment from which it is held up.
+pub(super) fn hold_up() -> Instant {
+    Instant::now() + HOLDS_UP
 }
 
 /// What came of a [`Removal`].
@@ -152,6 +167,16 @@ impl Removals {
         }
     }
 
+    /// From now on no flows are over but those that are to be.
+    pub(super) fn spare(&self, desired: &Desired) {
+        self.over.spare(desired);
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
     /// From now on flows are over as is desired.
     pub(super) fn follow(&self, desired: &Desired) {
         self.over.set(desired);
@@ -197,21 +222,30 @@ impl Daemon {
     /// Before a backend comes back, lets the resets of its flows end that are under way. A removal leaves the
     /// flows of who is back alone, since it does not know old ones from new ones; but of the old ones the datapath
     /// has refused packets meanwhile, so that one end knows that they are over and the other does not.
-    pub(super) async fn end_resets_of(&mut self, backend: impl Fn(&Service, &Backend) -> bool) {
-        let slots: Vec<u32> = self
+    pub(super) async fn end_resets_of(
+        &mut self,
+        backend: impl Fn(&Service, &Backend) -> bool,
+        until: Instant,
+    ) {
+        let slots: HashSet<u32> = self
             .state
             .services()
             .iter()
             .flat_map(|service| service.backends.iter().filter(|its| backend(service, its)))
             .map(|its| its.slot)
             .collect();
+        self.end_resets(&slots, until).await;
+    }
+
+    /// As [`Daemon::end_resets_of`], of the backends in these slots.
+    pub(super) async fn end_resets(&mut self, slots: &HashSet<u32>, until: Instant) {
         let ended = async {
             while slots.iter().any(|slot| self.removals.resets(*slot)) {
                 let Some(done) = self.removals.next().await else { return };
                 self.removed(done);
             }
         };
-        if timeout(HOLDS_UP, ended).await.is_err() {
+        if timeout_at(until.into(), ended).await.is_err() {
             warn!("a backend comes back while its flows are still being reset");
         }
     }

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use super::{Daemon, carry_out::describe};
+use super::{Daemon, carry_out::describe, removal::hold_up};
 use crate::{
     control::{Order, Request},
     events::{Event, Kind, Severity},
+    state::{Backend, Service},
 };
 
 impl Daemon {
@@ -24,10 +25,10 @@ impl Daemon {
             Request::Trace(options, answer) => self.start_trace(options, answer),
             Request::Order(name, order, answer) => {
                 if matches!(order, Order::Activate | Order::Drain { .. }) {
-                    self.end_resets_of(|service, backend| {
+                    let named = |service: &Service, backend: &Backend| {
                         (&service.name, &backend.name) == (&name.service, &name.backend)
-                    })
-                    .await;
+                    };
+                    self.end_resets_of(named, hold_up()).await;
                 }
                 let done = self.state.order(&name, &order, Instant::now()).map(|effects| {
                     let said = describe(&name, &order);

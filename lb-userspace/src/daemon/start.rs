@@ -67,6 +67,9 @@ impl Daemon {
             kept,
         };
         daemon.take_note(effects);
+        if let Some(kept) = &mut daemon.kept {
+            kept.prepared();
+        }
         Ok(daemon)
     }
 

@@ -115,15 +115,15 @@ fn attach_in(
 }
 
 /// Attaches the program to those interfaces that are there under their names, but are others than those that it
-/// was attached to; their names.
+/// was attached to; their names, and the first failure.
 pub(super) fn follow(
     program: &mut Xdp,
     attachments: &mut [Attachment],
     native: bool,
     pins: Option<&Pins>,
-) -> Result<Vec<String>, DatapathError> {
+) -> (Vec<String>, Result<(), DatapathError>) {
     let mode = if native { XdpMode::Driver } else { XdpMode::Skb };
-    let mut followed = Vec::new();
+    let (mut followed, mut outcome) = (Vec::new(), Ok(()));
     for attachment in attachments {
         let interface = attachment.interface.clone();
         // One that is gone may come back.
@@ -139,15 +139,18 @@ pub(super) fn follow(
             pins.keep_link(index, link).map_err(pins_failed)
         };
         match again() {
-            Ok(link) => (attachment.index, attachment.link) = (index, link),
+            Ok(link) => {
+                (attachment.index, attachment.link) = (index, link);
+                followed.push(interface);
+            }
             Err(failure) => {
                 let failure: Failure = failure;
-                return Err(DatapathError::Attach { interface, why: failure.to_string() });
+                let why = failure.to_string();
+                outcome = outcome.and(Err(DatapathError::Attach { interface, why }));
             }
         }
-        followed.push(interface);
     }
-    Ok(followed)
+    (followed, outcome)
 }
 
 /// The link to an interface that is kept, with this program.

@@ -55,18 +55,19 @@ impl Clients {
         Ok(())
     }
 
-    /// Writes the lists that services ask for; those of before stay.
+    /// Writes the lists that services ask for; those of before stay. One that finds no room keeps no other one out.
     pub(super) fn apply(&mut self, desired: &Desired) -> Result<(), DatapathError> {
+        let mut outcome = Ok(());
         for service in &desired.services {
             let clients = &service.access.clients;
             match self.written.values_mut().find(|list| list.of.as_ref() == Some(clients)) {
                 // An `Arc` is compared at once with itself, and by its prefixes with another one.
                 Some(list) => list.of = Some(Arc::clone(clients)),
                 None if clients.is_empty() => {}
-                None => self.write(clients)?,
+                None => outcome = outcome.and(self.write(clients)),
             }
         }
-        Ok(())
+        outcome
     }
 
     /// The number of a list; none where it could not be written.
@@ -104,10 +105,11 @@ impl Clients {
     fn remove(&mut self, number: u32) -> Result<(), DatapathError> {
         let Some(list) = self.written.get_mut(&number) else { return Ok(()) };
         list.of = None;
-        while let Some(((len, address), _)) = list.entries.first_key_value() {
+        // The word on all others goes last: a program may ask this list for a moment still.
+        while let Some(((len, address), _)) = list.entries.last_key_value() {
             let key = Prefix::new(*len, ListedClient::new(number, *address));
             self.map.remove(&key).map_err(DatapathError::map(CLIENTS_MAP, "remove from"))?;
-            list.entries.pop_first();
+            list.entries.pop_last();
         }
         self.written.remove(&number);
         Ok(())

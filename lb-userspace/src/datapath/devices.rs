@@ -1,10 +1,10 @@
 //! Tells the program of interfaces: by which it may send, and what their drivers take.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io};
 
 use aya::{
     Ebpf,
-    maps::{HashMap as BpfHashMap, MapData, xdp::DevMapHash},
+    maps::{HashMap as BpfHashMap, MapData, MapError, xdp::DevMapHash},
 };
 
 use super::{error::DatapathError, take};
@@ -16,6 +16,8 @@ const ONE_BUFFER: &str = "ONE_BUFFER";
 pub(super) struct Devices {
     interfaces: DevMapHash<MapData>,
     one_buffer: BpfHashMap<MapData, u32, u32>,
+    /// Those by which this process has let it send.
+    added: BTreeSet<u32>,
     /// Those that take one buffer.
     written: BTreeSet<u32>,
 }
@@ -25,6 +27,7 @@ impl Devices {
         Ok(Self {
             interfaces: take(ebpf, INTERFACES)?,
             one_buffer: take(ebpf, ONE_BUFFER)?,
+            added: BTreeSet::new(),
             written: BTreeSet::new(),
         })
     }
@@ -37,10 +40,16 @@ impl Devices {
         Ok(())
     }
 
+    /// Also by this one it may send.
     pub(super) fn add(&mut self, index: u32) -> Result<(), DatapathError> {
+        if self.added.contains(&index) {
+            return Ok(());
+        }
         self.interfaces
             .insert(index, index, None, 0)
-            .map_err(DatapathError::map(INTERFACES, "write"))
+            .map_err(DatapathError::map(INTERFACES, "write"))?;
+        self.added.insert(index);
+        Ok(())
     }
 
     /// Forgets all that are no longer sent by: all but these.
@@ -48,8 +57,12 @@ impl Devices {
         let written: Result<Vec<u32>, _> = self.interfaces.keys().collect();
         let written = written.map_err(DatapathError::map(INTERFACES, "list"))?;
         for index in written.into_iter().filter(|index| !indices.contains(index)) {
-            let removed = self.interfaces.remove(index);
-            removed.map_err(DatapathError::map(INTERFACES, "remove from"))?;
+            match self.interfaces.remove(index) {
+                // The kernel has forgotten it meanwhile, with the interface.
+                Err(MapError::SyscallError(error))
+                    if error.io_error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(DatapathError::map(INTERFACES, "remove from"))?,
+            }
         }
         Ok(())
     }

@@ -160,15 +160,19 @@ impl Datapath {
     /// not; the names of those.
     ///
     /// # Errors
-    /// Where one cannot be attached; the others are followed the next time.
-    pub fn follow_interfaces(&mut self, native: bool) -> Result<Vec<String>, DatapathError> {
-        let program = program_of(&mut self.ebpf, ENTRY)?;
+    /// The first one, where one cannot be attached; the others are followed all the same.
+    pub fn follow_interfaces(&mut self, native: bool) -> (Vec<String>, Result<(), DatapathError>) {
+        let program = match program_of(&mut self.ebpf, ENTRY) {
+            Ok(program) => program,
+            Err(error) => return (Vec::new(), Err(error)),
+        };
         let pins = self.pins.as_ref().map(|(pins, _)| pins);
-        let followed = attach::follow(program, &mut self.attachments, native, pins)?;
-        for attachment in self.attachments.iter().filter(|its| followed.contains(&its.interface)) {
-            self.config.devices.add(attachment.index)?;
+        let (followed, mut outcome) = attach::follow(program, &mut self.attachments, native, pins);
+        // Also those of before that could not be added.
+        for attachment in &self.attachments {
+            outcome = outcome.and(self.config.devices.add(attachment.index));
         }
-        Ok(followed)
+        (followed, outcome)
     }
 
     /// Gives up what was kept for the program that this one has replaced. Not before packets that it was at are

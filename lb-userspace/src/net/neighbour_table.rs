@@ -105,7 +105,7 @@ pub async fn remove_neighbours(
     let ours: BTreeSet<u32> = ours.map(|link| link.index).collect();
     let mut outcome = Ok(());
     for (hop, entry) in entries(handle).await? {
-        if entry.marked && ours.contains(&hop.index) {
+        if entry.is_left() && ours.contains(&hop.index) {
             outcome = outcome.and(remove(handle, hop).await);
         }
     }

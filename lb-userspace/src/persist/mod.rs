@@ -7,6 +7,7 @@
 
 mod bpffs;
 mod record;
+mod undo;
 
 use std::{
     fs::{self, File, TryLockError},
@@ -19,6 +20,7 @@ use thiserror::Error;
 use crate::datapath::{Datapath, Pins, PinsError, bytes};
 pub use bpffs::create as create_directory;
 pub use record::{FoundRecord, Record};
+pub use undo::Undo;
 
 const RECORD: &str = "record";
 
@@ -139,6 +141,29 @@ impl PinDirectory {
         Pins::new(self.path.join(directory))
     }
 
+    /// Takes back what will be kept in the directory of this name, unless it is told to keep it.
+    ///
+    /// # Errors
+    /// Where bpffs cannot be listed.
+    pub fn undo(&self, directory: &str) -> Result<Undo, PersistError> {
+        let path = self.path.join(directory);
+        Undo::new(path.clone()).map_err(PersistError::file("list", &path))
+    }
+
+    /// Removes the datapaths of starts that ended before any interface had their program, but that in the directory
+    /// of this name.
+    ///
+    /// # Errors
+    /// Where bpffs refuses.
+    pub fn remove_stillborn(&self, directory: &str) -> Result<(), PersistError> {
+        for other in self.directories()?.iter().filter(|name| *name != directory) {
+            if self.pins(other).links()?.is_empty() {
+                bpffs::remove(&self.path.join(other))?;
+            }
+        }
+        Ok(())
+    }
+
     /// A name for a directory that is not there.
     ///
     /// # Errors
@@ -189,12 +214,22 @@ impl PinDirectory {
                 }
             }
         }
-        for name in self.directories()? {
-            any |= bpffs::remove(&self.path.join(name))?;
-        }
+        any |= self.remove_datapaths()?;
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             removed => removed.map_err(PersistError::file("remove", &self.path))?,
+        }
+        Ok(any)
+    }
+
+    /// Removes all datapaths; the record stays. Whether there were any.
+    ///
+    /// # Errors
+    /// Where bpffs refuses.
+    pub fn remove_datapaths(&self) -> Result<bool, PersistError> {
+        let mut any = false;
+        for name in self.directories()? {
+            any |= bpffs::remove(&self.path.join(name))?;
         }
         Ok(any)
     }

@@ -51,6 +51,17 @@ pub enum FoundRecord {
     },
 }
 
+impl FoundRecord {
+    /// The name of the directory of the datapath that it is of.
+    pub fn directory(&self) -> Option<&str> {
+        match self {
+            Self::Nothing => None,
+            Self::Usable(record) => Some(&record.directory),
+            Self::Unusable { record, .. } => record.as_ref().map(|its| its.directory.as_str()),
+        }
+    }
+}
+
 impl Record {
     pub(super) fn parse(text: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(text)

@@ -1,21 +1,18 @@
-//! Every call of the kernel by which lb starts fails once, or is the last one: either it works all the same,
-//! or it says why and leaves all as it was. So it is with a reload. `LB_FAULTS=all` tries every one of them.
+//! The calls of the kernel by which lb starts fail once each, or are the last one: either it balances all the same,
+//! or it says why and leaves all as it was. So it is with a reload. `LB_FAULTS=all` tries every place of each call.
 
 mod reload;
 mod rig;
 mod tracer;
 
-use std::time::Duration;
+use std::{fs, os::unix::process::ExitStatusExt as _, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    balanced::Balanced,
-    daemon::ConfigText,
-    lab::{Lab, LabPlan},
-    pins::PinPlace,
-    traces::Traces,
+    balanced::Balanced, daemon::ConfigText, lab::LabPlan, pins::PinPlace, traces::Traces,
     wait::wait_until,
 };
+use nix::libc::SIGKILL;
 use rig::{Fault, Files, Outcome};
 
 /// Calls, and how they fail: want of memory, of descriptors, of permission, of room, of the thing itself.
@@ -32,6 +29,19 @@ const FAULTS: &[(&str, Fault)] = &[
     ("flock", Fault::Fails("ENOLCK")),
 ];
 
+/// Calls at which the process is killed.
+const KILLS: [(&str, Fault); 4] = [
+    ("bpf", Fault::Kills),
+    ("sendto", Fault::Kills),
+    ("rename", Fault::Kills),
+    ("openat", Fault::Kills),
+];
+
+/// What could not be done is tried again at every second.
+const BALANCES: Duration = Duration::from_secs(15);
+/// The kernel lets go of programs a while after the process that had them.
+const LEFT: Duration = Duration::from_secs(10);
+
 /// How many of a kind's places are tried beside all the others of a run.
 const SAMPLE: usize = 3;
 
@@ -47,16 +57,46 @@ fn places(calls: usize) -> Vec<usize> {
     places
 }
 
+/// What has become of a start is what may be; whether it has ended.
+fn judge(outcome: Outcome, fault: Fault, balanced: &Balanced, files: &Files) -> Result<bool> {
+    match outcome {
+        Outcome::Ended(status, log) => {
+            match fault {
+                Fault::Kills => ensure!(status.signal() == Some(SIGKILL), "{status}: {log}"),
+                Fault::Fails(_) => {
+                    ensure!(status.code() == Some(1), "{status}: {log}");
+                    ensure!(log.lines().any(|line| line.starts_with("lb: ")), "{log}");
+                    ensure!(!log.contains("panicked"), "{log}");
+                }
+            }
+            Ok(true)
+        }
+        // It may be killed at a later call, as it runs.
+        Outcome::Runs(running) if fault == Fault::Kills => {
+            drop(running);
+            Ok(false)
+        }
+        Outcome::Runs(running) => {
+            let up = || files.nodes_up().is_ok_and(|up| up == 2);
+            wait_until("both nodes to be up", BALANCES, up)?;
+            let answered = || balanced.short(4).is_ok_and(|report| report.ok == 4);
+            wait_until("new connections to be answered", BALANCES, answered)?;
+            running.stop()?;
+            Ok(false)
+        }
+    }
+}
+
 /// Starts from nothing, with each fault.
 fn starts_or_leaves_nothing(
     change: impl Fn(ConfigText) -> ConfigText,
     place: Option<&PinPlace>,
 ) -> Result<()> {
-    let lab = Lab::build(LabPlan::default())?;
-    let host = &lab.balancer;
+    let mut balanced = Balanced::with(LabPlan::default(), change)?;
+    balanced.daemon.stop()?;
+    let host = &balanced.lab.balancer;
     host.sysctl(&[("ipv4/conf/front/forwarding", "0")])?;
-    let before = Traces::of(host)?;
-    let files = Files::new(host, &change(ConfigText::for_lab(&lab)))?;
+    let files = Files::new(host, &balanced.config)?;
     let clean_up = |what: &str| -> Result<()> {
         if let Some(place) = place {
             let detached = files.lb(&[
@@ -69,24 +109,25 @@ fn starts_or_leaves_nothing(
         }
         Ok(())
     };
-    let mut tried = 0;
+    clean_up("before")?;
+    let before = Traces::of(host)?;
+    let (mut tried, mut ended) = (0, 0);
     for (call, fault) in FAULTS {
         let calls = files.calls(call)?;
         clean_up(call)?;
         for number in places(calls) {
             let what = format!("{call} {number} of {calls}: {fault:?}");
             tried += 1;
-            match files.start(call, number, *fault).with_context(|| what.clone())? {
-                Outcome::Ended(status, log) => {
-                    ensure!(status.code() == Some(1), "{what}: {status}: {log}");
-                    ensure!(log.lines().any(|line| line.starts_with("lb: ")), "{what}: {log}");
-                    ensure!(!log.contains("panicked"), "{what}: {log}");
-                }
-                Outcome::Runs(running) => running.stop().with_context(|| what.clone())?,
+            let outcome = files.start(call, number, *fault).with_context(|| what.clone())?;
+            let its = judge(outcome, *fault, &balanced, &files).with_context(|| what.clone())?;
+            ended += usize::from(its);
+            if let Some(place) = place.filter(|_| its) {
+                let left = fs::read_dir(place.path())?.count();
+                ensure!(left == 0, "{what}: {left} things are pinned: {}", files.log()?);
             }
             clean_up(&what)?;
             let left = || Traces::of(host).is_ok_and(|left| left == before);
-            if wait_until("all to be as it was", Duration::from_secs(2), left).is_err() {
+            if wait_until("all to be as it was", LEFT, left).is_err() {
                 let left = Traces::of(host)?;
                 let log = files.log()?;
                 ensure!(left == before, "{what}: {left:?} and not {before:?}: {log}");
@@ -94,7 +135,8 @@ fn starts_or_leaves_nothing(
         }
         println!("{call}, {fault:?}: {calls} calls");
     }
-    println!("{tried} starts with a fault: none has left a half state");
+    println!("{tried} starts with a fault, {ended} of them in vain: none has left a half state");
+    ensure!(ended > 0 && ended < tried, "faults were met, and borne");
     Ok(())
 }
 
@@ -122,21 +164,16 @@ fn what_takes_over_and_fails_or_is_killed_anywhere_leaves_what_runs_running() ->
     let held = balanced.hold(20)?;
     balanced.daemon.stop()?;
     let files = Files::new(&balanced.lab.balancer, &balanced.config)?;
-    let killed = ["bpf", "sendto", "rename", "openat"].map(|call| (call, Fault::Kills));
-    let mut tried = 0;
-    for (call, fault) in killed.iter().chain(FAULTS) {
+    let (mut tried, mut ended) = (0, 0);
+    for (call, fault) in KILLS.iter().chain(FAULTS) {
         let calls = files.calls(call)?;
         for number in places(calls) {
             let what = format!("{call} {number} of {calls}: {fault:?}");
             tried += 1;
-            match files.start(call, number, *fault).with_context(|| what.clone())? {
-                Outcome::Ended(status, log) if *fault != Fault::Kills => {
-                    ensure!(status.code() == Some(1), "{what}: {status}: {log}");
-                    ensure!(!log.contains("panicked"), "{what}: {log}");
-                }
-                Outcome::Ended(..) => {}
-                Outcome::Runs(running) => running.stop().with_context(|| what.clone())?,
-            }
+            let outcome = files.start(call, number, *fault).with_context(|| what.clone())?;
+            let its = judge(outcome, *fault, &balanced, &files).with_context(|| what.clone())?;
+            ensure!(its || number > 1 || *fault != Fault::Kills, "{what}: it was not killed");
+            ended += usize::from(its);
             let report = balanced.short(4)?;
             ensure!(report.ok == 4, "{what}: {report}");
             let breaks = held.report().breaks;
@@ -144,10 +181,11 @@ fn what_takes_over_and_fails_or_is_killed_anywhere_leaves_what_runs_running() ->
         }
         println!("{call}, {fault:?}: {calls} calls");
     }
+    ensure!(ended > 0 && ended < tried, "faults were met, and borne");
     balanced.daemon.start_again()?;
     ensure!(balanced.short(50)?.ok == 50);
     let report = held.stop();
     ensure!(report.breaks.is_empty() && report.moves.is_empty(), "{report:?}");
-    println!("{tried} starts with a fault: what runs went on");
+    println!("{tried} starts with a fault, {ended} of them in vain: what runs went on");
     Ok(())
 }

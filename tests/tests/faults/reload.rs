@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    process::Output,
     thread::sleep,
     time::Duration,
 };
@@ -18,7 +19,7 @@ use lb_tests::{
 };
 
 use crate::{
-    FAULTS, places,
+    FAULTS, KILLS, places,
     rig::Fault,
     tracer::{Tracer, most_calls},
 };
@@ -135,12 +136,12 @@ enum Outcome {
     TriesAgain,
 }
 
-/// Has a reload meet a fault, and sees to it that nothing is half.
-fn reload(
+/// Has a reload meet a fault; what was said to who asked for it.
+fn reload_with(
     balanced: &Balanced,
-    (from, to): (&Desired, &Desired),
+    to: &Desired,
     (call, number, fault): (&str, usize, Fault),
-) -> Result<Outcome> {
+) -> Result<Output> {
     let options = [
         "-o".into(),
         "/dev/null".into(),
@@ -150,9 +151,17 @@ fn reload(
         fault.injected(call, number).into(),
     ];
     balanced.daemon.write_config(&to.config)?;
-    let tracer = Tracer::attach(balanced.daemon.pid(), &options)?;
-    let output = balanced.daemon.lb(&["reload"])?;
-    drop(tracer);
+    let _tracer = Tracer::attach(balanced.daemon.pid(), &options)?;
+    balanced.daemon.lb(&["reload"])
+}
+
+/// Has a reload meet a fault, and sees to it that nothing is half.
+fn reload(
+    balanced: &Balanced,
+    (from, to): (&Desired, &Desired),
+    (call, number, fault): (&str, usize, Fault),
+) -> Result<Outcome> {
+    let output = reload_with(balanced, to, (call, number, fault))?;
     let report = balanced.short(8)?;
     ensure!(report.ok == 8, "right after it: {report}");
     let [said, complained] =
@@ -178,8 +187,12 @@ fn reload(
 }
 
 /// How often a reload makes each call, by the thread that makes most.
-fn calls(balanced: &Balanced, to: &Desired) -> Result<BTreeMap<&'static str, usize>> {
-    let kinds: BTreeSet<&str> = FAULTS.iter().map(|(call, _)| *call).collect();
+fn calls(
+    balanced: &Balanced,
+    to: &Desired,
+    faults: &[(&'static str, Fault)],
+) -> Result<BTreeMap<&'static str, usize>> {
+    let kinds: BTreeSet<&str> = faults.iter().map(|(call, _)| *call).collect();
     let list = balanced.daemon.config().with_file_name("calls");
     let options = [
         "-o".into(),
@@ -205,8 +218,8 @@ fn is_never_half(change: impl Fn(ConfigText) -> ConfigText) -> Result<()> {
     let wide = HeldPlan::new(SocketAddr::new(vip(102), PORT), 30);
     let held_wide = HeldConnections::open(&balanced.lab.client, wide)?;
 
-    let counts = calls(&balanced, &states[1])?;
-    let counts_back = calls(&balanced, &states[0])?;
+    let counts = calls(&balanced, &states[1], FAULTS)?;
+    let counts_back = calls(&balanced, &states[0], FAULTS)?;
     let mut at = 0;
     let [mut refused, mut done, mut again] = [0; 3];
     for (call, fault) in FAULTS {
@@ -245,4 +258,44 @@ fn a_reload_that_fails_anywhere_changes_nothing_or_all() -> Result<()> {
     let place = PinPlace::new()?;
     let directory = format!("{:?}", place.path());
     is_never_half(|config| config.global("persist", "true").global("pin_directory", &directory))
+}
+
+#[test]
+fn who_is_killed_anywhere_in_a_reload_is_followed_by_one_that_has_all_of_it() -> Result<()> {
+    let place = PinPlace::new()?;
+    let directory = format!("{:?}", place.path());
+    let plan = LabPlan { nodes: 3, ..LabPlan::default() };
+    let mut balanced = Balanced::with(plan, |config| {
+        config.global("persist", "true").global("pin_directory", &directory)
+    })?;
+    let states = both(&balanced.config);
+    balanced.daemon.reload(&states[0].config)?;
+    states[0].wait_for(&balanced)?;
+    let held = balanced.hold(30)?;
+
+    let counts = calls(&balanced, &states[1], &KILLS)?;
+    let (mut at, mut killed) = (1, 0);
+    for (call, fault) in KILLS {
+        for number in places(counts[call]) {
+            at = 1 - at;
+            let what = format!("{call} {number} of {}", counts[call]);
+            reload_with(&balanced, &states[at], (call, number, fault))
+                .with_context(|| what.clone())?;
+            match balanced.daemon.ended() {
+                Some(_) => killed += 1,
+                // It makes fewer such calls on this way.
+                None => _ = balanced.daemon.crash()?,
+            }
+            ensure!(balanced.short(8)?.ok == 8, "{what}: while nobody runs");
+            balanced.daemon.start_again().with_context(|| what.clone())?;
+            states[at].wait_for(&balanced).with_context(|| what.clone())?;
+            let breaks = held.report().breaks;
+            ensure!(breaks.is_empty(), "{what}: {breaks:?}");
+        }
+    }
+    println!("it was killed in {killed} reloads");
+    ensure!(killed >= KILLS.len(), "it was killed {killed} times");
+    let report = held.stop();
+    ensure!(report.breaks.is_empty() && report.moves.is_empty(), "{report:?}");
+    Ok(())
 }

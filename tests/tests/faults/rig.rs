@@ -1,6 +1,7 @@
 //! `lb run` under a tracer that has calls of the kernel fail, or kills it there.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -117,17 +118,23 @@ impl Files {
     /// Starts `lb run`, to which this happens at the `number`th such call of any thread.
     pub fn start(&self, call: &str, number: usize, fault: Fault) -> Result<Outcome> {
         let inject = fault.injected(call, number);
-        let nowhere =
-            ["-o", "/dev/null", "-e", &inject, "-e", &format!("trace={call}")].map(Into::into);
-        self.start_with(&nowhere)
+        let mut options: Vec<OsString> =
+            ["-o", "/dev/null", "-e", &inject, "-e", &format!("trace={call}")]
+                .map(Into::into)
+                .to_vec();
+        // Where the filter alone stops it, strace cannot send it a signal.
+        if matches!(fault, Fault::Fails(_)) {
+            options.push("--seccomp-bpf".into());
+        }
+        self.start_with(&options)
     }
 
-    fn start_with(&self, options: &[std::ffi::OsString]) -> Result<Outcome> {
+    fn start_with(&self, options: &[OsString]) -> Result<Outcome> {
         let log = self.path("log");
         let output = File::create(&log)?;
         let mut command: Command = self.netns.command("strace")?;
         // The tracer is the child of its own: the daemon is this process's.
-        command.args(["-D", "-f", "-qq", "--seccomp-bpf"]).args(options);
+        command.args(["-D", "-f", "-qq"]).args(options);
         command.arg(lb_binary()?).arg("run").arg("--config").arg(self.path("lb.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
         let child = command.spawn().context("cannot run strace")?;
@@ -148,6 +155,14 @@ impl Files {
         let mut command = self.netns.command(lb_binary()?)?;
         command.arg("--socket").arg(self.path("lb.sock")).args(args).stdin(Stdio::null());
         command.output().context("cannot run lb")
+    }
+
+    /// How many nodes it has found up.
+    pub fn nodes_up(&self) -> Result<usize> {
+        let output = self.lb(&["show", "backends", "--json"])?;
+        let shown: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let backends = shown.as_array().with_context(|| format!("a list: {shown}"))?;
+        Ok(backends.iter().filter(|its| its["state"] == "up").count())
     }
 
     fn answers(&self) -> bool {

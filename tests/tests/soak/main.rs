@@ -46,5 +46,6 @@ fn what_must_hold_for_each_connection_does() -> Result<()> {
     }
     let files = figures.counted("reloads") + figures.counted("files refused");
     ensure!(files >= 3 && figures.connections() >= 500, "{figures}");
+    ensure!(figures.refused > 0, "nobody was refused while all nodes were out: {figures}");
     Ok(())
 }

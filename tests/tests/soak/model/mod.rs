@@ -211,7 +211,7 @@ impl Model {
         let explained = spans.map(|span| span.until.is_none_or(told)).max();
         match explained {
             Some(true) => Ok(()),
-            None if doubt => Ok(()),
+            None if doubt && its.end == End::Refused => Ok(()),
             Some(false) => {
                 Err(format!("it failed long after its node's failure was seen: {its:?}"))
             }

@@ -120,6 +120,8 @@ fn while_all_are_out_clients_are_refused_at_once() {
     assert_eq!(model.judge(&failed(20_000, 20_001, End::Refused)), Ok(()));
     wrong(&model, &failed(20_000, 24_000, End::Refused), "refused late");
     wrong(&model, &failed(20_000, 24_000, End::Hung), "it hung");
+    wrong(&model, &failed(20_000, 20_010, End::Reset), "while all was well");
+    wrong(&model, &failed(20_000, 20_010, End::Closed), "while all was well");
     assert_eq!(model.judge(&failed(29_990, 30_010, End::Refused)), Ok(()));
     wrong(&model, &failed(30_600, 30_610, End::Refused), "while all was well");
     wrong(&model, &failed(11_990, 12_100, End::Refused), "while all was well");
