@@ -156,8 +156,8 @@ impl PinDirectory {
     /// # Errors
     /// Where bpffs refuses.
     pub fn remove_stillborn(&self, directory: &str) -> Result<(), PersistError> {
-        for other in self.directories()?.iter().filter(|name| *name != directory) {
-            if self.pins(other).links()?.is_empty() {
+        for other in self.others(directory)? {
+            if self.pins(&other).links()?.is_empty() {
                 bpffs::remove(&self.path.join(other))?;
             }
         }
@@ -180,8 +180,8 @@ impl PinDirectory {
     /// Where bpffs refuses.
     pub fn collect_links(&self, directory: &str) -> Result<(), PersistError> {
         let pins = self.pins(directory);
-        for other in self.directories()?.iter().filter(|name| *name != directory) {
-            pins.take_links(&self.pins(other))?;
+        for other in self.others(directory)? {
+            pins.take_links(&self.pins(&other))?;
         }
         Ok(())
     }
@@ -191,7 +191,7 @@ impl PinDirectory {
     /// # Errors
     /// Where bpffs refuses.
     pub fn remove_others(&self, directory: &str) -> Result<(), PersistError> {
-        for other in self.directories()?.iter().filter(|name| *name != directory) {
+        for other in self.others(directory)? {
             bpffs::remove(&self.path.join(other))?;
         }
         Ok(())
@@ -232,6 +232,13 @@ impl PinDirectory {
             any |= bpffs::remove(&self.path.join(name))?;
         }
         Ok(any)
+    }
+
+    /// The names of all datapaths' directories but this one.
+    fn others(&self, directory: &str) -> Result<Vec<String>, PersistError> {
+        let mut others = self.directories()?;
+        others.retain(|name| name != directory);
+        Ok(others)
     }
 
     /// The names of those directories that an lb has made.

@@ -142,16 +142,8 @@ fn reload_with(
     to: &Desired,
     (call, number, fault): (&str, usize, Fault),
 ) -> Result<Output> {
-    let options = [
-        "-o".into(),
-        "/dev/null".into(),
-        "-e".into(),
-        format!("trace={call}").into(),
-        "-e".into(),
-        fault.injected(call, number).into(),
-    ];
     balanced.daemon.write_config(&to.config)?;
-    let _tracer = Tracer::attach(balanced.daemon.pid(), &options)?;
+    let _tracer = Tracer::attach(balanced.daemon.pid(), &fault.options(call, number))?;
     balanced.daemon.lb(&["reload"])
 }
 

@@ -36,13 +36,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// As strace is told of it: at the `number`th such call of any thread.
-    pub fn injected(self, call: &str, number: usize) -> String {
+    /// The options by which strace is told of it: at the `number`th such call of any thread.
+    pub fn options(self, call: &str, number: usize) -> Vec<OsString> {
         let what = match self {
             Self::Fails(error) => format!("error={error}"),
             Self::Kills => "signal=KILL".to_owned(),
         };
-        format!("inject={call}:{what}:when={number}")
+        let inject = format!("inject={call}:{what}:when={number}");
+        ["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject].map(Into::into).to_vec()
     }
 }
 
@@ -117,11 +118,7 @@ impl Files {
 
     /// Starts `lb run`, to which this happens at the `number`th such call of any thread.
     pub fn start(&self, call: &str, number: usize, fault: Fault) -> Result<Outcome> {
-        let inject = fault.injected(call, number);
-        let mut options: Vec<OsString> =
-            ["-o", "/dev/null", "-e", &inject, "-e", &format!("trace={call}")]
-                .map(Into::into)
-                .to_vec();
+        let mut options = fault.options(call, number);
         // Where the filter alone stops it, strace cannot send it a signal.
         if matches!(fault, Fault::Fails(_)) {
             options.push("--seccomp-bpf".into());

@@ -87,7 +87,7 @@ fn neither_flows_packets_go_the_others_way() {
             // Who comes while the other one writes all entries finds no room, and is sent again.
             lost += other.join().expect("all went the right way");
             println!("{lost} packets were lost");
-            assert!(lost < OTHERS / 100, "{lost}");
+            assert!(lost < OTHERS / 1000, "{lost}");
         });
     });
 }
