@@ -84,10 +84,17 @@ fn messages(stream: &[u8]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_breaks_is_opened_again() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    listener.set_nonblocking(true).expect("it to be asked, not waited for");
     let outlet = outlet(SyslogTarget::Tcp(listener.local_addr().expect("its address")));
     for seq in [1, 3] {
         outlet.send(&event(seq));
-        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut accepted = None;
+        until("a connection", || {
+            accepted = listener.accept().ok();
+            accepted.is_some()
+        })
+        .await;
+        let (mut stream, _) = accepted.expect("the connection");
         outlet.send(&event(seq + 1));
         until("both to be sent", || outlet.counts().sent == seq + 1).await;
         stream.set_read_timeout(Some(Duration::from_millis(200))).expect("its timeout");

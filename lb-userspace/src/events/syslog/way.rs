@@ -3,10 +3,14 @@
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsRawFd as _,
     time::Duration,
 };
 
-use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv, setsockopt, sockopt::TcpUserTimeout},
+};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpStream, UdpSocket, UnixDatagram},
@@ -70,20 +74,26 @@ impl Way {
                 Self::Udp(socket) => socket.send(message).await.map(drop),
                 Self::Unix(socket) => socket.send(message).await.map(drop),
                 Self::Tcp(stream) => {
-                    // A receiver says nothing: what can be read is its end, after which the kernel would
-                    // take one more message, and nobody that.
-                    match stream.try_read(&mut [0; 64]) {
-                        Ok(0) => return Err(io::ErrorKind::ConnectionReset.into()),
-                        Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                            return Err(error);
-                        }
-                        _ => {}
-                    }
+                    refuse_ended(stream)?;
                     stream.write_all(&octet_counted(message)).await
                 }
             }
         })
         .await
+    }
+}
+
+/// Refuses a connection that the receiver ended. It says nothing else: what can be read is its end, after which
+/// the kernel would take one more message, and nobody that.
+///
+/// # Errors
+/// Where it did.
+fn refuse_ended(stream: &TcpStream) -> io::Result<()> {
+    // The kernel itself is asked: what the runtime knows of a socket can be older than its end.
+    match recv(stream.as_raw_fd(), &mut [0; 64], MsgFlags::MSG_DONTWAIT) {
+        Ok(0) => Err(io::ErrorKind::ConnectionReset.into()),
+        Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
