@@ -48,17 +48,14 @@ pub async fn detach(path: &Path) -> anyhow::Result<String> {
         let neighbours = net::remove_neighbours(&netlink, &record.interfaces, &[]);
         outcome = outcome.and(net::in_time(neighbours).await);
     }
-    let removed = match outcome {
-        Ok(()) => directory.remove_all(),
-        // By the record another attempt knows what is left.
-        Err(_) => directory.remove_datapaths(),
-    };
+    let removed = directory.remove_datapaths();
     if let Some(record) = record {
         Forwarding::recall(record.switches).restore();
         VlanOffload::recall(record.features).restore();
     }
+    // The record goes last: by it another attempt knows what is left.
     outcome.context("something is left; `lb detach` once more tries again")?;
-    let any = removed?;
+    let any = removed? | directory.remove_all()?;
     Ok(if any {
         format!("removed what was pinned at {shown}")
     } else {

@@ -249,8 +249,8 @@ impl Kept {
             state: state.remember(self.clocks),
             interfaces: interfaces.iter().chain(&self.left_interfaces).cloned().collect(),
             left_addresses: may_be_placed.filter(|its| !own_addresses.contains(its)).collect(),
-            switches: forwarding.changed().to_vec(),
-            features: vlan_offload.switched().to_vec(),
+            switches: forwarding.changed(),
+            features: vlan_offload.switched(),
         })
     }
 

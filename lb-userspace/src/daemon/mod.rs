@@ -253,12 +253,13 @@ impl Daemon {
         let stopped = if goes_on {
             "stopped; the datapath goes on by itself: `lb run` takes it over, `lb detach` removes it"
         } else {
-            if let Some(kept) = self.kept {
-                kept.remove();
-            }
             drop(self.datapath);
             self.forwarding.restore();
             self.vlan_offload.restore();
+            // Last: by its record the next one knows what is left.
+            if let Some(kept) = self.kept {
+                kept.remove();
+            }
             "stopped; nothing is left behind"
         };
         self.events.tell(Event::new(Kind::Stop, Severity::Info, stopped));

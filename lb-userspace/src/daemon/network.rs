@@ -71,13 +71,16 @@ impl Daemon {
             .filter(|(_, index)| with_vlans(index))
             .map(|(device, _)| device.clone())
             .collect();
-        if !tagged.is_empty() {
-            self.vlan_offload
-                .disable(&net::in_time(net::with_slaves(&self.netlink, &tagged)).await?)?;
-        }
+        let tagged = net::in_time(net::with_slaves(&self.netlink, &tagged)).await?;
         let mut routed = net::in_time(net::with_slaves(&self.netlink, devices)).await?;
         routed.extend(vlans.iter().map(|vlan| vlan.interface.clone()));
-        self.forwarding.enable(&routed, ipv4, ipv6)?;
+        let hidden = self.vlan_offload.plan(&tagged)?;
+        if self.forwarding.plan(&routed, ipv4, ipv6)? || hidden {
+            // First: who is killed in between leaves somebody who knows.
+            self.try_to_remember();
+        }
+        self.vlan_offload.carry_out()?;
+        self.forwarding.carry_out()?;
         self.datapath.set_vlans(&vlans)?;
         let scattering = net::Scattering::open()?;
         let mut one_buffer = BTreeSet::new();

@@ -18,53 +18,101 @@ use super::NetError;
 use super::sysctl::{Switch, ipv6_interfaces};
 
 /// What was switched on the interfaces. To drop it leaves it so.
+///
+/// What is to be switched is known before it is ([`Forwarding::plan`]), so that it can be written down
+/// first: who comes after a process that was killed in between can undo it.
 #[derive(Debug, Default)]
 pub struct Forwarding {
     /// With the value before, in the order of the changes.
     changed: Vec<(Switch, String)>,
+    planned: Vec<Planned>,
     /// The kernel forwards no IPv6: said once.
     complained: bool,
 }
 
+/// A switch that is to be set.
+#[derive(Debug)]
+struct Planned {
+    switch: Switch,
+    before: &'static str,
+    value: &'static str,
+    /// What is then said of it; nothing of one that is set back when all are set.
+    news: Option<String>,
+}
+
 impl Forwarding {
-    /// Switches forwarding on where it is off on one of `interfaces`, in the families asked for,
-    /// and remembers where: the slaves of a bond must be among them, since packets come in by those
-    /// (see [`super::with_slaves`]). Where IPv6 is switched on, `accept_ra` goes from 1 to 2, and
+    /// Finds out what has to be switched for `interfaces` to forward the families asked for: the
+    /// slaves of a bond must be among them, since packets come in by those (see
+    /// [`super::with_slaves`]). Where IPv6 is to be switched on, `accept_ra` goes from 1 to 2, and
     /// `force_forwarding` to 1 where the kernel would leave packets alone.
     ///
-    /// On an error, what was switched until then is known: call again, or
-    /// [`Forwarding::restore`].
-    pub fn enable(
+    /// Whether there is anything: [`Forwarding::carry_out`] switches it.
+    ///
+    /// # Errors
+    /// Where an interface is not there, or cannot speak IPv6. Nothing is planned then.
+    pub fn plan(
         &mut self,
         interfaces: &[String],
         ipv4: bool,
         ipv6: bool,
-    ) -> Result<(), NetError> {
+    ) -> Result<bool, NetError> {
+        self.planned.clear();
+        let mut planned = Vec::new();
         for interface in interfaces {
             if ipv4 {
                 let forwarding = Switch::ipv4(interface, "forwarding");
                 if forwarding.read()? == "0" {
-                    self.set(forwarding, "0", "1")?;
-                    info!("IPv4 forwarding switched on for {interface}, where it was off");
+                    let news =
+                        format!("IPv4 forwarding switched on for {interface}, where it was off");
+                    add(&mut planned, forwarding, ("0", "1"), Some(news));
                 }
             }
             if ipv6 {
                 let forwarding = Switch::ipv6(interface, "forwarding");
                 if forwarding.read()? == "0" {
-                    self.keep_routers(interface)?;
-                    let _others = Listening::begin(interface)?;
-                    self.set(forwarding, "0", "1")?;
-                    info!("IPv6 forwarding switched on for {interface}, where it was off");
+                    keep_routers(&mut planned, interface)?;
+                    let news =
+                        format!("IPv6 forwarding switched on for {interface}, where it was off");
+                    add(&mut planned, forwarding, ("0", "1"), Some(news));
                 }
-                self.have_kernel_forward(interface)?;
+                self.have_kernel_forward(&mut planned, interface)?;
+            }
+        }
+        self.planned = planned;
+        Ok(!self.planned.is_empty())
+    }
+
+    /// Switches what was planned.
+    ///
+    /// # Errors
+    /// Where the kernel refuses. What was switched until then is known: plan again, or
+    /// [`Forwarding::restore`].
+    pub fn carry_out(&mut self) -> Result<(), NetError> {
+        let mut passing = Passing(Vec::new());
+        for Planned { switch, before, value, news } in std::mem::take(&mut self.planned) {
+            switch.write(value)?;
+            let Some(news) = news else {
+                passing.0.push((switch, before));
+                continue;
+            };
+            info!("{news}");
+            // What it was before us is what it was the first time.
+            if !self.changed.iter().any(|(changed, _)| *changed == switch) {
+                self.changed.push((switch, before.to_owned()));
             }
         }
         Ok(())
     }
 
-    /// What was switched, with the value before, in the order of the changes.
-    pub fn changed(&self) -> &[(Switch, String)] {
-        &self.changed
+    /// What was switched and what is about to be, with the value before, in the order of the changes.
+    pub fn changed(&self) -> Vec<(Switch, String)> {
+        let mut all = self.changed.clone();
+        for Planned { switch, before, .. } in &self.planned {
+            if !all.iter().any(|(changed, _)| changed == switch) {
+                all.push((switch.clone(), (*before).to_owned()));
+            }
+        }
+        all
     }
 
     /// What an earlier process has switched counts as switched here.
@@ -85,16 +133,11 @@ impl Forwarding {
         }
     }
 
-    fn keep_routers(&mut self, interface: &str) -> Result<(), NetError> {
-        let accept = Switch::ipv6(interface, "accept_ra");
-        if accept.read()? == "1" {
-            info!("{accept} set from 1 to 2: a router that forwards would no longer hear others");
-            self.set(accept, "1", "2")?;
-        }
-        Ok(())
-    }
-
-    fn have_kernel_forward(&mut self, interface: &str) -> Result<(), NetError> {
+    fn have_kernel_forward(
+        &mut self,
+        planned: &mut Vec<Planned>,
+        interface: &str,
+    ) -> Result<(), NetError> {
         let all = Switch::ipv6("all", "forwarding");
         if all.read()? != "0" {
             return Ok(());
@@ -102,8 +145,9 @@ impl Forwarding {
         let force = Switch::ipv6(interface, "force_forwarding");
         match force.read() {
             Ok(value) if value == "0" => {
-                self.set(force, "0", "1")?;
-                info!("the kernel forwards the IPv6 packets of {interface} from now on");
+                let news =
+                    format!("the kernel forwards the IPv6 packets of {interface} from now on");
+                add(planned, force, ("0", "1"), Some(news));
             }
             Ok(_) => {}
             // An older kernel.
@@ -120,44 +164,50 @@ impl Forwarding {
         }
         Ok(())
     }
+}
 
-    fn set(&mut self, switch: Switch, before: &str, value: &str) -> Result<(), NetError> {
-        switch.write(value)?;
-        // What it was before us is what it was the first time.
-        if !self.changed.iter().any(|(changed, _)| *changed == switch) {
-            self.changed.push((switch, before.to_string()));
+/// Has `interface` hear routers also when it forwards, and all others keep what they have heard until then.
+fn keep_routers(planned: &mut Vec<Planned>, interface: &str) -> Result<(), NetError> {
+    let accept = Switch::ipv6(interface, "accept_ra");
+    if accept.read()? == "1" {
+        let news =
+            format!("{accept} set from 1 to 2: a router that forwards would no longer hear others");
+        add(planned, accept, ("1", "2"), Some(news));
+    }
+    for other in ipv6_interfaces()?.into_iter().filter(|name| name != interface) {
+        let accept = Switch::ipv6(&other, "accept_ra");
+        let value = match accept.read() {
+            // Gone since it was listed.
+            Err(NetError::NoInterface(_) | NetError::NoIpv6 { .. }) => continue,
+            value => value?,
+        };
+        if value == "1" {
+            add(planned, accept, ("1", "2"), None);
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// Plans to set a switch, once: it stays so where that is wanted anywhere.
+fn add(
+    planned: &mut Vec<Planned>,
+    switch: Switch,
+    (before, value): (&'static str, &'static str),
+    news: Option<String>,
+) {
+    match planned.iter_mut().find(|its| its.switch == switch) {
+        Some(its) => its.news = its.news.take().or(news),
+        None => planned.push(Planned { switch, before, value, news }),
     }
 }
 
-/// Interfaces that listen to routers, made to keep what they have heard until this is dropped.
-struct Listening(Vec<Switch>);
+/// Switches that are set back when this is dropped, with the value before.
+struct Passing(Vec<(Switch, &'static str)>);
 
-impl Listening {
-    /// All interfaces but `changing`.
-    fn begin(changing: &str) -> Result<Self, NetError> {
-        let mut listening = Self(Vec::new());
-        for interface in ipv6_interfaces()?.into_iter().filter(|name| name != changing) {
-            let accept = Switch::ipv6(&interface, "accept_ra");
-            let value = match accept.read() {
-                // Gone since it was listed.
-                Err(NetError::NoInterface(_) | NetError::NoIpv6 { .. }) => continue,
-                value => value?,
-            };
-            if value == "1" {
-                accept.write("2")?;
-                listening.0.push(accept);
-            }
-        }
-        Ok(listening)
-    }
-}
-
-impl Drop for Listening {
+impl Drop for Passing {
     fn drop(&mut self) {
-        for accept in &self.0 {
-            match accept.write("1") {
+        for (switch, before) in &self.0 {
+            match switch.write(before) {
                 Ok(()) | Err(NetError::NoInterface(_) | NetError::NoIpv6 { .. }) => {}
                 Err(error) => warn!("{error}"),
             }
@@ -174,7 +224,7 @@ mod tests {
         for name in ["", "..", "../all", "/etc/passwd", ".hidden", "no-such-if"] {
             let names = [name.to_string()];
             for (ipv4, ipv6) in [(true, false), (false, true)] {
-                let error = Forwarding::default().enable(&names, ipv4, ipv6).unwrap_err();
+                let error = Forwarding::default().plan(&names, ipv4, ipv6).unwrap_err();
                 assert!(matches!(error, NetError::NoInterface(_)), "{name}: {error}");
             }
         }

@@ -15,43 +15,79 @@ use super::ethtool::{Ethtool, Feature};
 const HIDING: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
 
 /// The interfaces whose tags are no longer taken off. To drop it leaves them so.
+///
+/// What is to be switched off is known before it is ([`VlanOffload::plan`]), so that it can be written down
+/// first: who comes after a process that was killed in between can undo it.
 #[derive(Debug, Default)]
 pub struct VlanOffload {
     /// Interface and feature that was on.
-    switched: Vec<(String, Cow<'static, str>)>,
+    switched: Vec<Offload>,
+    planned: Vec<Offload>,
     /// Interfaces that cannot: said once.
     complained: BTreeSet<String>,
 }
 
+/// An interface and a feature of it.
+type Offload = (String, Cow<'static, str>);
+
 impl VlanOffload {
-    /// Switches the offload off where it is on, and remembers where. To be called with the
+    /// Finds out where the offload has to be switched off. To be called with the
     /// interfaces that the program runs on and that have VLANs on them, the slaves for a bond (see
     /// [`super::with_slaves`]); again whenever they may have changed.
     ///
-    /// An interface that cannot is logged once, with what to do, and the rest goes on.
-    pub fn disable(&mut self, interfaces: &[String]) -> Result<(), NetError> {
+    /// An interface that cannot is logged once, with what to do, and the rest goes on. Whether there is
+    /// anything: [`VlanOffload::carry_out`] switches it.
+    ///
+    /// # Errors
+    /// Where there is no socket to be had.
+    pub fn plan(&mut self, interfaces: &[String]) -> Result<bool, NetError> {
+        self.planned.clear();
+        if interfaces.is_empty() {
+            return Ok(false);
+        }
         let ethtool = Ethtool::open().map_err(cannot_open)?;
         for interface in interfaces {
             for feature in HIDING {
-                match switch_off(&ethtool, interface, feature) {
+                match is_on(&ethtool, interface, feature) {
                     Ok(false) => {}
-                    Ok(true) => {
-                        info!("{feature} switched off for {interface}: it hides VLAN tags");
-                        let switched = (interface.clone(), feature.into());
-                        if !self.switched.contains(&switched) {
-                            self.switched.push(switched);
-                        }
-                    }
+                    Ok(true) => self.planned.push((interface.clone(), feature.into())),
                     Err(error) => self.complain(interface, feature, &error),
                 }
+            }
+        }
+        Ok(!self.planned.is_empty())
+    }
+
+    /// Switches off what was planned. An interface that refuses is logged once, with what to do, and the rest goes
+    /// on.
+    ///
+    /// # Errors
+    /// Where there is no socket to be had.
+    pub fn carry_out(&mut self) -> Result<(), NetError> {
+        if self.planned.is_empty() {
+            return Ok(());
+        }
+        let ethtool = Ethtool::open().map_err(cannot_open)?;
+        for (interface, feature) in std::mem::take(&mut self.planned) {
+            match switch_off(&ethtool, &interface, &feature) {
+                Ok(()) => {
+                    info!("{feature} switched off for {interface}: it hides VLAN tags");
+                    let switched = (interface, feature);
+                    if !self.switched.contains(&switched) {
+                        self.switched.push(switched);
+                    }
+                }
+                Err(error) => self.complain(&interface, &feature, &error),
             }
         }
         Ok(())
     }
 
-    /// Interfaces and the features that were switched off.
-    pub fn switched(&self) -> &[(String, Cow<'static, str>)] {
-        &self.switched
+    /// Interfaces and the features that were switched off or are about to be.
+    pub fn switched(&self) -> Vec<Offload> {
+        let mut all = self.switched.clone();
+        all.extend(self.planned.iter().filter(|its| !self.switched.contains(its)).cloned());
+        all
     }
 
     /// What an earlier process has switched off counts as switched off here.
@@ -93,20 +129,23 @@ impl VlanOffload {
     }
 }
 
-/// Whether it had to be.
-fn switch_off(ethtool: &Ethtool, interface: &str, feature: &str) -> io::Result<bool> {
+/// Whether a feature is on, and can be switched off.
+fn is_on(ethtool: &Ethtool, interface: &str, feature: &str) -> io::Result<bool> {
     match ethtool.feature(interface, feature)? {
-        None | Some(Feature { active: false, .. }) => return Ok(false),
-        Some(Feature { changeable: false, .. }) => return Err(io::Error::other("it is fixed")),
-        Some(_) => {}
+        None | Some(Feature { active: false, .. }) => Ok(false),
+        Some(Feature { changeable: false, .. }) => Err(io::Error::other("it is fixed")),
+        Some(_) => Ok(true),
     }
+}
+
+fn switch_off(ethtool: &Ethtool, interface: &str, feature: &str) -> io::Result<()> {
     ethtool.set(interface, feature, false)?;
     if ethtool.feature(interface, feature)?.is_some_and(|feature| feature.active) {
         // The kernel has noted the wish all the same.
         ethtool.set(interface, feature, true)?;
         return Err(io::Error::other("the driver keeps it on"));
     }
-    Ok(true)
+    Ok(())
 }
 
 fn cannot_open(error: io::Error) -> NetError {

@@ -203,7 +203,7 @@ impl PinDirectory {
     /// # Errors
     /// Where bpffs refuses.
     pub fn remove_all(self) -> Result<bool, PersistError> {
-        let mut any = false;
+        let mut any = self.remove_datapaths()?;
         for name in [RECORD.to_owned(), bytes::being_written(RECORD)] {
             let path = self.path.join(name);
             match fs::remove_file(&path) {
@@ -214,7 +214,6 @@ impl PinDirectory {
                 }
             }
         }
-        any |= self.remove_datapaths()?;
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             removed => removed.map_err(PersistError::file("remove", &self.path))?,

@@ -27,10 +27,10 @@ fn forwarding_is_switched_on_where_it_is_off_and_restored() {
             std::fs::write(path, value).unwrap();
         }
         let mut forwarding = Forwarding::default();
-        forwarding.enable(&names(&["eth0", "eth1"]), true, false).unwrap();
+        enable(&mut forwarding, &names(&["eth0", "eth1"]), true, false);
         assert_eq!([read("eth0"), read("eth1"), read("eth2")], ["1", "1", "0"]);
         // A reload with one more.
-        forwarding.enable(&names(&["eth0", "eth1", "eth2"]), true, false).unwrap();
+        enable(&mut forwarding, &names(&["eth0", "eth1", "eth2"]), true, false);
         assert_eq!(read("eth2"), "1");
         forwarding.restore();
         assert_eq!([read("eth0"), read("eth1"), read("eth2")], ["0", "1", "0"]);
@@ -49,14 +49,14 @@ fn ipv6_forwarding_is_switched_on_where_it_is_off_and_restored() {
     assert_eq!((read("forwarding"), read("accept_ra")), (three("0 1 0"), three("1 1 0")));
     balancer.enter(async || {
         let mut forwarding = Forwarding::default();
-        forwarding.enable(&names(&["eth0", "eth1"]), false, true).unwrap();
+        enable(&mut forwarding, &names(&["eth0", "eth1"]), false, true);
         assert_eq!(read("forwarding"), three("1 1 0"));
         assert_eq!(read("accept_ra"), three("2 1 0"), "where it was on, nobody listens");
         assert_eq!(balancer.sysctl("ipv4/conf/eth0/forwarding"), "0", "was not asked for");
 
         // A reload with one more, and one without a change.
         for _ in 0..2 {
-            forwarding.enable(&names(&["eth0", "eth1", "eth2"]), true, true).unwrap();
+            enable(&mut forwarding, &names(&["eth0", "eth1", "eth2"]), true, true);
             assert_eq!(read("forwarding"), three("1 1 1"));
             assert_eq!(read("accept_ra"), three("2 1 0"), "who does not listen shall not");
             assert_eq!(balancer.sysctl("ipv4/conf/eth0/forwarding"), "1");
@@ -88,7 +88,7 @@ fn the_kernel_forwards_what_it_is_left() {
     assert!(!reached());
     balancer.enter(async || {
         let mut forwarding = Forwarding::default();
-        forwarding.enable(&names(&["eth0", "eth4"]), false, true).unwrap();
+        enable(&mut forwarding, &names(&["eth0", "eth4"]), false, true);
         let switch = "/proc/sys/net/ipv6/conf/eth0/force_forwarding";
         assert_eq!(reached(), Path::new(switch).exists(), "since Linux 6.17");
 
@@ -96,7 +96,7 @@ fn the_kernel_forwards_what_it_is_left() {
         assert!(!reached());
         balancer.set_sysctl("ipv6/conf/all/forwarding", "1");
         assert!(reached());
-        forwarding.enable(&names(&["eth0", "eth4"]), false, true).unwrap();
+        enable(&mut forwarding, &names(&["eth0", "eth4"]), false, true);
         forwarding.restore();
         assert!(reached(), "as it was before");
     });
@@ -118,7 +118,7 @@ fn routes_that_routers_have_advertised_stay() {
         .await;
 
         let mut forwarding = Forwarding::default();
-        forwarding.enable(&names(&["eth0"]), false, true).unwrap();
+        enable(&mut forwarding, &names(&["eth0"]), false, true);
         assert!(both(), "{}", routes());
         assert_eq!(balancer.sysctl("ipv6/conf/eth0/accept_ra"), "2");
         assert_eq!(balancer.sysctl("ipv6/conf/eth3/accept_ra"), "1", "not one of ours");
@@ -140,10 +140,21 @@ fn an_interface_that_cannot_speak_ipv6_is_named() {
     let (balancer, _node) = pair();
     balancer.ip("link set eth1 mtu 1279");
     balancer.enter(async || {
-        let error = Forwarding::default().enable(&names(&["eth1"]), true, true).unwrap_err();
+        let error = Forwarding::default().plan(&names(&["eth1"]), true, true).unwrap_err();
         assert!(matches!(error, NetError::NoIpv6 { .. }), "{error}");
         assert!(error.to_string().contains("no IPv6 on eth1"), "{error}");
     });
+}
+
+/// Switches forwarding on; that is known before.
+fn enable(forwarding: &mut Forwarding, interfaces: &[String], ipv4: bool, ipv6: bool) {
+    let before = forwarding.changed();
+    let any = forwarding.plan(interfaces, ipv4, ipv6).unwrap();
+    let planned = forwarding.changed();
+    assert_eq!(any, planned != before, "{before:?}, then {planned:?}");
+    forwarding.carry_out().unwrap();
+    let after = forwarding.changed();
+    assert!(after.iter().all(|switch| planned.contains(switch)), "{planned:?}, then {after:?}");
 }
 
 fn three(values: &str) -> [String; 3] {

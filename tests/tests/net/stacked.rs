@@ -19,12 +19,15 @@ fn vlan_offload_is_switched_off_where_it_is_on_and_restored() {
         let mut offload = VlanOffload::default();
         // One that never had it, and ones that are not there: said, and no reason to stop.
         let interfaces = names(&["lo", "no-such-if", "a-name-that-is-too-long", "eth0", "eth1"]);
-        for _ in 0..2 {
-            offload.disable(&interfaces).unwrap();
+        for first in [true, false] {
+            assert_eq!(offload.plan(&interfaces).unwrap(), first);
+            assert_eq!(offload.switched().len(), 3, "it is known before");
+            offload.carry_out().unwrap();
             assert_eq!(features("eth0"), ["off", "off"]);
             assert_eq!(features("eth1"), ["off", "off"]);
             assert_eq!(features("eth2"), ["on", "on"]);
         }
+        assert_eq!(offload.switched().len(), 3);
         offload.restore();
         assert_eq!(["eth0", "eth1", "eth2"].map(features), before);
     });

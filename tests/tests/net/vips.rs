@@ -89,7 +89,7 @@ fn an_interface_that_does_not_exist_is_named() {
         assert!(error.to_string().contains("there is no interface eth7"), "{error}");
         let error = xdp_mode(&handle, "eth7").await.unwrap_err();
         assert!(matches!(error, NetError::NoInterface(ref name) if name == "eth7"), "{error}");
-        let error = Forwarding::default().enable(&names(&["eth7"]), true, true).unwrap_err();
+        let error = Forwarding::default().plan(&names(&["eth7"]), true, true).unwrap_err();
         assert!(matches!(error, NetError::NoInterface(ref name) if name == "eth7"), "{error}");
     });
 }

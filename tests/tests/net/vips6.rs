@@ -99,7 +99,9 @@ fn neighbours_of_an_ipv6_vip_move_to_this_balancer_at_once() {
         vips.remove_all().await.unwrap();
 
         // With forwarding on, as the kernel itself says.
-        Forwarding::default().enable(&names(&["eth0"]), false, true).unwrap();
+        let mut forwarding = Forwarding::default();
+        assert!(forwarding.plan(&names(&["eth0"]), false, true).unwrap());
+        forwarding.carry_out().unwrap();
         node.ip(&format!("neigh replace {VIP6} lladdr {stale} dev eth0 nud reachable"));
         vips.reconcile(&[VIP6]).await.unwrap();
         until(Duration::from_secs(2), "the node has moved", || shown().contains(BALANCER_MAC))
