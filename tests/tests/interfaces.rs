@@ -1,9 +1,10 @@
 //! Interfaces that change while the balancer runs: traffic follows, with no restart.
 
-use std::time::Duration;
+use std::{thread::sleep, time::Duration};
 
-use anyhow::{Result, ensure};
-use lb_tests::{balanced::Balanced, lab::LabPlan, pins::PinPlace, wait::wait_until};
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::{balanced::Balanced, lab::LabPlan, netns::Netns, pins::PinPlace, wait::wait_until};
+use serde_json::Value;
 
 /// What "within a second" may take on a machine that does other things.
 const SOON: Duration = Duration::from_secs(3);
@@ -67,6 +68,46 @@ fn flaps_and_other_hardware_addresses_and_mtus_are_followed() -> Result<()> {
         }
         println!("{change}; {back}: {:?}", follows(&balanced)?);
     }
+    Ok(())
+}
+
+/// IPv4 packets that a host has sent on for others.
+fn forwarded(host: &Netns) -> Result<u64> {
+    let table = host.output("nstat", &["--zeros", "--ignore", "--json", "IpForwDatagrams"])?;
+    let table: Value = serde_json::from_str(&table)?;
+    table["kernel"]["IpForwDatagrams"].as_u64().context("a number of packets")
+}
+
+#[test]
+fn a_connection_follows_the_routes() -> Result<()> {
+    let balanced = Balanced::start()?;
+    let lab = &balanced.lab;
+    let (balancer, way) = (&lab.balancer, &lab.node(2).netns);
+    way.sysctl(&[
+        ("ipv4/conf/all/forwarding", "1"),
+        ("ipv4/conf/all/send_redirects", "0"),
+        ("ipv4/conf/eth0/send_redirects", "0"),
+    ])?;
+    let held = balanced.hold(40)?;
+    let (node, by) = (lab.plan().node_address(1), lab.plan().node_address(2));
+    let route = format!("{node}/32 via {by} dev back");
+    // Twenty connections to a node, more or less, are asked a hundred times a second.
+    let passes = |passes: bool| -> Result<bool> {
+        let before = forwarded(way)?;
+        sleep(Duration::from_millis(200));
+        Ok((forwarded(way)? - before >= 5) == passes)
+    };
+    ensure!(passes(false)?, "the other node is no router so far");
+    for _ in 0..3 {
+        for (change, by_the_other) in [("add", true), ("delete", false)] {
+            balancer.ip(&format!("route {change} {route}"))?;
+            let what = format!("packets to go another way: route {change} {route}");
+            let took = wait_until(&what, SOON, || passes(by_the_other).is_ok_and(|its| its))?;
+            println!("route {change}: {took:?}");
+        }
+    }
+    let report = held.stop();
+    ensure!(report.breaks.is_empty() && report.moves.is_empty(), "{report:?}");
     Ok(())
 }
 

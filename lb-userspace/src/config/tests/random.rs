@@ -75,6 +75,19 @@ fn insertion() -> impl Strategy<Value = String> {
     ]
 }
 
+/// A valid file, and every one that is known to be wrong.
+fn corpus() -> Vec<String> {
+    let wrong = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wrong-configs");
+    let mut paths: Vec<_> = std::fs::read_dir(wrong)
+        .and_then(|files| files.map(|file| file.map(|file| file.path())).collect())
+        .expect("the directory of wrong files");
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    // A failure is repeated by its place in the list.
+    paths.sort();
+    let texts = paths.iter().map(|path| std::fs::read_to_string(path).expect("a file of text"));
+    std::iter::once(EXAMPLE.to_owned()).chain(texts).collect()
+}
+
 proptest! {
     #[test]
     fn no_text_panics(text in "(?s).{0,400}") {
@@ -82,10 +95,11 @@ proptest! {
     }
 
     #[test]
-    fn no_mutation_of_a_valid_file_panics(
+    fn no_mutation_of_a_file_panics(
+        file in prop_oneof![Just(EXAMPLE.to_owned()), prop::sample::select(corpus())],
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..40, insertion()), 1..5),
     ) {
-        let mut text: Vec<char> = EXAMPLE.chars().collect();
+        let mut text: Vec<char> = file.chars().collect();
         for (place, length, insertion) in edits {
             let start = place.index(text.len() + 1);
             let end = (start + length).min(text.len());

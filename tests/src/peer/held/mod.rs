@@ -62,10 +62,19 @@ impl HeldPlan {
     }
 }
 
+/// What becomes of held connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    Held,
+    /// They are asked once more, and closed.
+    AskedAndClosed,
+    Closed,
+}
+
 /// Held connections, asked in the background by one thread. Dropped, they are closed by FIN.
 #[derive(Debug)]
 pub struct HeldConnections {
-    stop: watch::Sender<bool>,
+    course: watch::Sender<Course>,
     report: Arc<Mutex<HeldReport>>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -77,7 +86,7 @@ impl HeldConnections {
     /// When the namespace cannot be entered, or a single connection cannot be opened; the error
     /// counts the reasons.
     pub fn open(netns: &Netns, plan: HeldPlan) -> Result<Self> {
-        let (stop, stopped) = watch::channel(false);
+        let (course, followed) = watch::channel(Course::Held);
         let report = Arc::default();
         let (opens, opened) = mpsc::channel();
         let thread = netns.spawn("held connections", {
@@ -86,7 +95,7 @@ impl HeldConnections {
                 block_on(async move {
                     let held = open_all(&plan, &report).await?;
                     opens.send(()).ok();
-                    hold(held, &plan, stopped, report).await;
+                    hold(held, &plan, followed, report).await;
                     Ok(())
                 })
             }
@@ -97,7 +106,7 @@ impl HeldConnections {
                 Ok(Ok(())) | Err(_) => anyhow!("the thread of the held connections ended"),
             });
         }
-        Ok(Self { stop, report, thread: Some(thread) })
+        Ok(Self { course, report, thread: Some(thread) })
     }
 
     /// What became of them up to now.
@@ -118,12 +127,17 @@ impl HeldConnections {
 
     /// Closes them by FIN, after the answers that are on their way.
     pub fn stop(mut self) -> HeldReport {
-        self.finish();
+        self.finish(Course::Closed);
         self.report()
     }
 
-    fn finish(&mut self) {
-        self.stop.send_replace(true);
+    /// Asks each of them once more, and closes it by FIN: also an idle one has to have its answer. The report stays.
+    pub fn ask_and_close(&mut self) {
+        self.finish(Course::AskedAndClosed);
+    }
+
+    fn finish(&mut self, course: Course) {
+        self.course.send_replace(course);
         if let Some(thread) = self.thread.take() {
             // A panic there has already been printed; the report is right up to it.
             let _ = thread.join();
@@ -133,7 +147,7 @@ impl HeldConnections {
 
 impl Drop for HeldConnections {
     fn drop(&mut self) {
-        self.finish();
+        self.finish(Course::Closed);
     }
 }
 
@@ -191,7 +205,7 @@ async fn open_one(target: SocketAddr, source: Option<SocketAddr>) -> Result<(Hel
 async fn hold(
     held: Vec<Held>,
     plan: &HeldPlan,
-    stopped: watch::Receiver<bool>,
+    course: watch::Receiver<Course>,
     report: Arc<Mutex<HeldReport>>,
 ) {
     let mut connections = JoinSet::new();
@@ -199,8 +213,8 @@ async fn hold(
     for (i, one) in held.into_iter().enumerate() {
         // Spread over the pause: bursts of all connections at once would measure the burst.
         let first = plan.pause * (i as u32 + 1) / count;
-        let (plan, stopped, report) = (plan.clone(), stopped.clone(), Arc::clone(&report));
-        connections.spawn(keep_asking(one, first, plan, stopped, report));
+        let (plan, course, report) = (plan.clone(), course.clone(), Arc::clone(&report));
+        connections.spawn(keep_asking(one, first, plan, course, report));
     }
     let all = async { while connections.join_next().await.is_some() {} };
     // At the limit the connections are dropped, and so closed, where they are.
@@ -211,14 +225,30 @@ async fn keep_asking(
     mut held: Held,
     first: Duration,
     plan: HeldPlan,
-    mut stopped: watch::Receiver<bool>,
+    mut course: watch::Receiver<Course>,
     report: Arc<Mutex<HeldReport>>,
 ) {
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + first, plan.pause);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut last = false;
     for number in 1.. {
+        if last {
+            return;
+        }
+        let ends = async |course: &mut watch::Receiver<Course>| {
+            course
+                .wait_for(|&course| course != Course::Held)
+                .await
+                .map_or(Course::Closed, |its| *its)
+        };
         let idle = tokio::select! {
-            _ = stopped.wait_for(|&stopped| stopped) => return,
+            course = ends(&mut course) => match course {
+                Course::AskedAndClosed => {
+                    last = true;
+                    None
+                }
+                Course::Held | Course::Closed => return,
+            },
             _ = ticks.tick() => None,
             told = held.stream.fill_buf() => Some(told.map(<[u8]>::len)),
         };

@@ -111,7 +111,10 @@ impl Plan {
         for card in cards {
             self.play(card);
             if self.nodes.iter().all(|node| !node.takes()) {
-                self.events.push(Event::Pause(Duration::from_millis(300)));
+                // A longer one shows who is refused late.
+                let longer = self.rng.u8(..4) == 0;
+                let time = Duration::from_millis(if longer { 4000 } else { 300 });
+                self.events.push(Event::Pause(time));
                 self.bring_one_back();
             }
         }

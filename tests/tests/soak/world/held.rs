@@ -57,10 +57,13 @@ impl World {
     }
 
     pub(super) fn close_oldest(&mut self) -> Result<()> {
+        if let Some(oldest) = self.groups.first_mut() {
+            oldest.connections.ask_and_close();
+        }
         // What has broken up to now is judged before it is gone.
         self.judge()?;
         if !self.groups.is_empty() {
-            self.groups.remove(0).connections.stop();
+            self.groups.remove(0);
         }
         Ok(())
     }
