@@ -17,6 +17,8 @@ pub struct Figures {
     pub held: usize,
     /// Of those: that were reset as they had to be.
     pub reset: usize,
+    /// Of the held ones: answered once more, and closed.
+    pub closed: usize,
     /// Answers to those.
     pub answers: u64,
     /// Events that are counted, by name.
@@ -59,13 +61,15 @@ impl fmt::Display for Figures {
         writeln!(
             f,
             "{} rounds: {} connections, of which {} failed with their nodes and {} were refused since no node was \
-             there; {} of them held, {} reset with their nodes, {} answers",
+             there; {} of them held, {} reset with their nodes, {} closed after a last answer, \
+             {} answers",
             self.rounds,
             self.connections(),
             self.failed,
             self.refused,
             self.held,
             self.reset,
+            self.closed,
             self.answers
         )?;
         writeln!(f, "events: {:?}; {} forged packets", self.events, self.forged)?;

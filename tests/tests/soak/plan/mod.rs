@@ -20,13 +20,14 @@ const PACK: &[(Card, usize)] = &[
     (Card::Reload, 3),
     (Card::Flood, 2),
     (Card::Open, 3),
-    (Card::Close, 1),
-    (Card::AllOut, 1),
+    (Card::Close, 3),
     (Card::Look, 1),
     (Card::Pause, 1),
 ];
 /// Restarts of every second round: between them a daemon grows older.
 const RESTARTS: usize = 3;
+/// All nodes go once in so many rounds: between them held connections grow older.
+const ROUNDS_PER_ALL_OUT: usize = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Card {
@@ -102,6 +103,9 @@ impl Plan {
             PACK.iter().flat_map(|&(card, count)| std::iter::repeat_n(card, count)).collect();
         if self.rounds.is_multiple_of(2) {
             cards.extend([Card::Restart; RESTARTS]);
+        }
+        if self.rounds.is_multiple_of(ROUNDS_PER_ALL_OUT) {
+            cards.push(Card::AllOut);
         }
         self.rounds += 1;
         self.rng.shuffle(&mut cards);

@@ -63,7 +63,8 @@ impl World {
         // What has broken up to now is judged before it is gone.
         self.judge()?;
         if !self.groups.is_empty() {
-            self.groups.remove(0);
+            let report = self.groups.remove(0).report();
+            self.figures.closed += report.opened() - report.breaks.len();
         }
         Ok(())
     }
