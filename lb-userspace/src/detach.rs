@@ -48,14 +48,14 @@ pub async fn detach(path: &Path) -> anyhow::Result<String> {
         let neighbours = net::remove_neighbours(&netlink, &record.interfaces, &[]);
         outcome = outcome.and(net::in_time(neighbours).await);
     }
-    let removed = directory.remove_datapaths();
+    let detached = directory.remove_links();
     if let Some(record) = record {
         Forwarding::recall(record.switches).restore();
         VlanOffload::recall(record.features).restore();
     }
-    // The record goes last: by it another attempt knows what is left.
+    // The record stays until then: by it another attempt knows of addresses and neighbours.
     outcome.context("something is left; `lb detach` once more tries again")?;
-    let any = removed? | directory.remove_all()?;
+    let any = detached? | directory.remove_all()?;
     Ok(if any {
         format!("removed what was pinned at {shown}")
     } else {

@@ -73,7 +73,8 @@ fn flaps_and_other_hardware_addresses_and_mtus_are_followed() -> Result<()> {
 
 /// IPv4 packets that a host has sent on for others.
 fn forwarded(host: &Netns) -> Result<u64> {
-    let table = host.output("nstat", &["--zeros", "--ignore", "--json", "IpForwDatagrams"])?;
+    let table =
+        host.output("nstat", &["--zeros", "--ignore", "--noupdate", "--json", "IpForwDatagrams"])?;
     let table: Value = serde_json::from_str(&table)?;
     table["kernel"]["IpForwDatagrams"].as_u64().context("a number of packets")
 }

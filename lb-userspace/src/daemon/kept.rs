@@ -261,6 +261,13 @@ impl Kept {
         }
     }
 
+    /// Takes the program off the interfaces, once no process has it.
+    pub(super) fn remove_links(&self) {
+        if let Err(error) = self.directory.remove_links() {
+            error!("{error}");
+        }
+    }
+
     /// Removes all of it.
     pub(super) fn remove(self) {
         if let Err(error) = self.directory.remove_all() {

@@ -253,6 +253,9 @@ impl Daemon {
         let stopped = if goes_on {
             "stopped; the datapath goes on by itself: `lb run` takes it over, `lb detach` removes it"
         } else {
+            if let Some(kept) = &self.kept {
+                kept.remove_links();
+            }
             drop(self.datapath);
             self.forwarding.restore();
             self.vlan_offload.restore();

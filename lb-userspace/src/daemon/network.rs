@@ -74,13 +74,7 @@ impl Daemon {
         let tagged = net::in_time(net::with_slaves(&self.netlink, &tagged)).await?;
         let mut routed = net::in_time(net::with_slaves(&self.netlink, devices)).await?;
         routed.extend(vlans.iter().map(|vlan| vlan.interface.clone()));
-        let hidden = self.vlan_offload.plan(&tagged)?;
-        if self.forwarding.plan(&routed, ipv4, ipv6)? || hidden {
-            // First: who is killed in between leaves somebody who knows.
-            self.try_to_remember();
-        }
-        self.vlan_offload.carry_out()?;
-        self.forwarding.carry_out()?;
+        self.switch(&tagged, &routed, (ipv4, ipv6))?;
         self.datapath.set_vlans(&vlans)?;
         let scattering = net::Scattering::open()?;
         let mut one_buffer = BTreeSet::new();
@@ -90,6 +84,26 @@ impl Daemon {
             }
         }
         Ok(self.datapath.set_one_buffer(&one_buffer)?)
+    }
+
+    /// Has tags left on the frames of `tagged` and `routed` forward these families. What one interface refuses
+    /// keeps none of the others from it.
+    fn switch(
+        &mut self,
+        tagged: &[String],
+        routed: &[String],
+        (ipv4, ipv6): (bool, bool),
+    ) -> Result<(), NetError> {
+        let planned = self.vlan_offload.plan(tagged).and(self.forwarding.plan(routed, ipv4, ipv6));
+        if !self.vlan_offload.has_plan() && !self.forwarding.has_plan() {
+            return planned;
+        }
+        // First: who is killed in between leaves somebody who knows.
+        self.try_to_remember();
+        let switched = self.vlan_offload.carry_out().and(self.forwarding.carry_out());
+        // And without what was so for a moment only, or could not be.
+        self.try_to_remember();
+        planned.and(switched)
     }
 
     /// Has the program ask the kernel for its next hops anew.

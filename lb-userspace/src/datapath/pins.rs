@@ -229,9 +229,14 @@ impl Pins {
         Ok(())
     }
 
+    /// Where links are kept.
+    pub fn links_directory(&self) -> PathBuf {
+        self.directory.join(LINKS)
+    }
+
     /// The indices of the interfaces to which links are kept.
     pub fn links(&self) -> Result<Vec<u32>, PinsError> {
-        let links = list(&self.directory.join(LINKS))?;
+        let links = list(&self.links_directory())?;
         Ok(links.keys().filter_map(|name| name.parse().ok()).collect())
     }
 

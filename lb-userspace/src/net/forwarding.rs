@@ -46,40 +46,38 @@ impl Forwarding {
     /// [`super::with_slaves`]). Where IPv6 is to be switched on, `accept_ra` goes from 1 to 2, and
     /// `force_forwarding` to 1 where the kernel would leave packets alone.
     ///
-    /// Whether there is anything: [`Forwarding::carry_out`] switches it.
+    /// [`Forwarding::carry_out`] switches it.
     ///
     /// # Errors
-    /// Where an interface is not there, or cannot speak IPv6. Nothing is planned then.
-    pub fn plan(
-        &mut self,
-        interfaces: &[String],
-        ipv4: bool,
-        ipv6: bool,
-    ) -> Result<bool, NetError> {
+    /// Where an interface is not there, or cannot speak IPv6. What is planned then is for those before it.
+    pub fn plan(&mut self, interfaces: &[String], ipv4: bool, ipv6: bool) -> Result<(), NetError> {
         self.planned.clear();
-        let mut planned = Vec::new();
         for interface in interfaces {
             if ipv4 {
                 let forwarding = Switch::ipv4(interface, "forwarding");
                 if forwarding.read()? == "0" {
                     let news =
                         format!("IPv4 forwarding switched on for {interface}, where it was off");
-                    add(&mut planned, forwarding, ("0", "1"), Some(news));
+                    self.add(forwarding, ("0", "1"), Some(news));
                 }
             }
             if ipv6 {
                 let forwarding = Switch::ipv6(interface, "forwarding");
                 if forwarding.read()? == "0" {
-                    keep_routers(&mut planned, interface)?;
+                    self.keep_routers(interface)?;
                     let news =
                         format!("IPv6 forwarding switched on for {interface}, where it was off");
-                    add(&mut planned, forwarding, ("0", "1"), Some(news));
+                    self.add(forwarding, ("0", "1"), Some(news));
                 }
-                self.have_kernel_forward(&mut planned, interface)?;
+                self.have_kernel_forward(interface)?;
             }
         }
-        self.planned = planned;
-        Ok(!self.planned.is_empty())
+        Ok(())
+    }
+
+    /// Whether there is anything to be switched.
+    pub fn has_plan(&self) -> bool {
+        !self.planned.is_empty()
     }
 
     /// Switches what was planned.
@@ -133,11 +131,7 @@ impl Forwarding {
         }
     }
 
-    fn have_kernel_forward(
-        &mut self,
-        planned: &mut Vec<Planned>,
-        interface: &str,
-    ) -> Result<(), NetError> {
+    fn have_kernel_forward(&mut self, interface: &str) -> Result<(), NetError> {
         let all = Switch::ipv6("all", "forwarding");
         if all.read()? != "0" {
             return Ok(());
@@ -147,7 +141,7 @@ impl Forwarding {
             Ok(value) if value == "0" => {
                 let news =
                     format!("the kernel forwards the IPv6 packets of {interface} from now on");
-                add(planned, force, ("0", "1"), Some(news));
+                self.add(force, ("0", "1"), Some(news));
             }
             Ok(_) => {}
             // An older kernel.
@@ -164,40 +158,41 @@ impl Forwarding {
         }
         Ok(())
     }
-}
 
-/// Has `interface` hear routers also when it forwards, and all others keep what they have heard until then.
-fn keep_routers(planned: &mut Vec<Planned>, interface: &str) -> Result<(), NetError> {
-    let accept = Switch::ipv6(interface, "accept_ra");
-    if accept.read()? == "1" {
-        let news =
-            format!("{accept} set from 1 to 2: a router that forwards would no longer hear others");
-        add(planned, accept, ("1", "2"), Some(news));
-    }
-    for other in ipv6_interfaces()?.into_iter().filter(|name| name != interface) {
-        let accept = Switch::ipv6(&other, "accept_ra");
-        let value = match accept.read() {
-            // Gone since it was listed.
-            Err(NetError::NoInterface(_) | NetError::NoIpv6 { .. }) => continue,
-            value => value?,
-        };
-        if value == "1" {
-            add(planned, accept, ("1", "2"), None);
+    /// Has `interface` hear routers also when it forwards, and all others keep what they have heard until then.
+    fn keep_routers(&mut self, interface: &str) -> Result<(), NetError> {
+        let accept = Switch::ipv6(interface, "accept_ra");
+        if accept.read()? == "1" {
+            let news = format!(
+                "{accept} set from 1 to 2: a router that forwards would no longer hear others"
+            );
+            self.add(accept, ("1", "2"), Some(news));
         }
+        for other in ipv6_interfaces()?.into_iter().filter(|name| name != interface) {
+            let accept = Switch::ipv6(&other, "accept_ra");
+            let value = match accept.read() {
+                // Gone since it was listed.
+                Err(NetError::NoInterface(_) | NetError::NoIpv6 { .. }) => continue,
+                value => value?,
+            };
+            if value == "1" {
+                self.add(accept, ("1", "2"), None);
+            }
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Plans to set a switch, once: it stays so where that is wanted anywhere.
-fn add(
-    planned: &mut Vec<Planned>,
-    switch: Switch,
-    (before, value): (&'static str, &'static str),
-    news: Option<String>,
-) {
-    match planned.iter_mut().find(|its| its.switch == switch) {
-        Some(its) => its.news = its.news.take().or(news),
-        None => planned.push(Planned { switch, before, value, news }),
+    /// Plans to set a switch, once: it stays so where that is wanted anywhere.
+    fn add(
+        &mut self,
+        switch: Switch,
+        (before, value): (&'static str, &'static str),
+        news: Option<String>,
+    ) {
+        match self.planned.iter_mut().find(|its| its.switch == switch) {
+            Some(its) => its.news = its.news.take().or(news),
+            None => self.planned.push(Planned { switch, before, value, news }),
+        }
     }
 }
 

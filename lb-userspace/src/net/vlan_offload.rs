@@ -35,15 +35,15 @@ impl VlanOffload {
     /// interfaces that the program runs on and that have VLANs on them, the slaves for a bond (see
     /// [`super::with_slaves`]); again whenever they may have changed.
     ///
-    /// An interface that cannot is logged once, with what to do, and the rest goes on. Whether there is
-    /// anything: [`VlanOffload::carry_out`] switches it.
+    /// An interface that cannot is logged once, with what to do, and the rest goes on.
+    /// [`VlanOffload::carry_out`] switches what is planned.
     ///
     /// # Errors
     /// Where there is no socket to be had.
-    pub fn plan(&mut self, interfaces: &[String]) -> Result<bool, NetError> {
+    pub fn plan(&mut self, interfaces: &[String]) -> Result<(), NetError> {
         self.planned.clear();
         if interfaces.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
         let ethtool = Ethtool::open().map_err(cannot_open)?;
         for interface in interfaces {
@@ -55,7 +55,12 @@ impl VlanOffload {
                 }
             }
         }
-        Ok(!self.planned.is_empty())
+        Ok(())
+    }
+
+    /// Whether there is anything to be switched off.
+    pub fn has_plan(&self) -> bool {
+        !self.planned.is_empty()
     }
 
     /// Switches off what was planned. An interface that refuses is logged once, with what to do, and the rest goes

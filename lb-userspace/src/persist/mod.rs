@@ -203,7 +203,9 @@ impl PinDirectory {
     /// # Errors
     /// Where bpffs refuses.
     pub fn remove_all(self) -> Result<bool, PersistError> {
-        let mut any = self.remove_datapaths()?;
+        // Who is killed in between leaves either all that can be taken over, or what the next one takes for
+        // stillborn.
+        let mut any = self.remove_links()?;
         for name in [RECORD.to_owned(), bytes::being_written(RECORD)] {
             let path = self.path.join(name);
             match fs::remove_file(&path) {
@@ -214,6 +216,9 @@ impl PinDirectory {
                 }
             }
         }
+        for name in self.directories()? {
+            any |= bpffs::remove(&self.path.join(name))?;
+        }
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             removed => removed.map_err(PersistError::file("remove", &self.path))?,
@@ -221,14 +226,14 @@ impl PinDirectory {
         Ok(any)
     }
 
-    /// Removes all datapaths; the record stays. Whether there were any.
+    /// Takes the programs of all datapaths off their interfaces; everything else stays. Whether there were any.
     ///
     /// # Errors
     /// Where bpffs refuses.
-    pub fn remove_datapaths(&self) -> Result<bool, PersistError> {
+    pub fn remove_links(&self) -> Result<bool, PersistError> {
         let mut any = false;
         for name in self.directories()? {
-            any |= bpffs::remove(&self.path.join(name))?;
+            any |= bpffs::remove(&self.pins(&name).links_directory())?;
         }
         Ok(any)
     }

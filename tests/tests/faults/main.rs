@@ -118,13 +118,14 @@ fn starts_or_leaves_nothing(
         clean_up(call)?;
         for number in places(calls) {
             let what = format!("{call} {number} of {calls}: {fault:?}");
-            tried += 1;
             let outcome = files.start(call, number, *fault).with_context(|| what.clone())?;
             let its = judge(outcome, *fault, &balanced, &files).with_context(|| what.clone())?;
-            ensure!(its || number > 1 || *fault != Fault::Kills, "{what}: it was not killed");
-            ended += usize::from(its);
+            let killed = *fault == Fault::Kills;
+            ensure!(its || number > 1 || !killed, "{what}: it was not killed");
+            tried += usize::from(!killed);
+            ended += usize::from(its && !killed);
             // Who is killed leaves the rest to `lb detach`.
-            if let Some(place) = place.filter(|_| its && *fault != Fault::Kills) {
+            if let Some(place) = place.filter(|_| its && !killed) {
                 // The directory itself may be gone.
                 let left = fs::read_dir(place.path()).map_or(0, Iterator::count);
                 ensure!(left == 0, "{what}: {left} things are pinned: {}", files.log()?);

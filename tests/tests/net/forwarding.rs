@@ -140,16 +140,22 @@ fn an_interface_that_cannot_speak_ipv6_is_named() {
     let (balancer, _node) = pair();
     balancer.ip("link set eth1 mtu 1279");
     balancer.enter(async || {
-        let error = Forwarding::default().plan(&names(&["eth1"]), true, true).unwrap_err();
+        let mut forwarding = Forwarding::default();
+        let error = forwarding.plan(&names(&["eth0", "eth1"]), true, true).unwrap_err();
         assert!(matches!(error, NetError::NoIpv6 { .. }), "{error}");
         assert!(error.to_string().contains("no IPv6 on eth1"), "{error}");
+        forwarding.carry_out().unwrap();
+        for switch in ["ipv4/conf/eth0/forwarding", "ipv6/conf/eth0/forwarding"] {
+            assert_eq!(balancer.sysctl(switch), "1", "the others have theirs");
+        }
     });
 }
 
 /// Switches forwarding on; that is known before.
 fn enable(forwarding: &mut Forwarding, interfaces: &[String], ipv4: bool, ipv6: bool) {
     let before = forwarding.changed();
-    let any = forwarding.plan(interfaces, ipv4, ipv6).unwrap();
+    forwarding.plan(interfaces, ipv4, ipv6).unwrap();
+    let any = forwarding.has_plan();
     let planned = forwarding.changed();
     assert_eq!(any, planned != before, "{before:?}, then {planned:?}");
     forwarding.carry_out().unwrap();

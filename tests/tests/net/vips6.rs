@@ -100,7 +100,8 @@ fn neighbours_of_an_ipv6_vip_move_to_this_balancer_at_once() {
 
         // With forwarding on, as the kernel itself says.
         let mut forwarding = Forwarding::default();
-        assert!(forwarding.plan(&names(&["eth0"]), false, true).unwrap());
+        forwarding.plan(&names(&["eth0"]), false, true).unwrap();
+        assert!(forwarding.has_plan());
         forwarding.carry_out().unwrap();
         node.ip(&format!("neigh replace {VIP6} lladdr {stale} dev eth0 nud reachable"));
         vips.reconcile(&[VIP6]).await.unwrap();
