@@ -60,7 +60,8 @@ impl Daemon {
     pub(super) fn take_note(&mut self, effects: Effects) {
         for transition in &effects.transitions {
             self.events.tell(Event::transition(transition));
-            if transition.status == Status::Down {
+            // Who has only come back from elsewhere has done nothing that gives a doubt.
+            if (transition.before, transition.status) == (Status::Up, Status::Down) {
                 self.neighbours.doubt(transition.address.ip());
             }
         }

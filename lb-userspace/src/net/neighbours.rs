@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use log::{info, warn};
+use nix::net::if_::if_indextoname;
 use rtnetlink::Handle;
 pub use rtnetlink::packet_route::neighbour::NeighbourState;
 use tokio::sync::{mpsc, watch};
@@ -146,7 +147,7 @@ impl Keeper {
             tokio::select! {
                 _ = ticks.tick() => {}
                 changed = wanted.changed() => if changed.is_err() { return },
-                // What is removed here is asked for below.
+                // What could not be asked for here is below.
                 Some(address) = doubts.recv() => self.forget(address).await,
             }
             let addresses = wanted.borrow_and_update().clone();
@@ -217,10 +218,15 @@ impl Keeper {
     }
 
     async fn forget(&mut self, address: IpAddr) {
-        let hop = self.ours.iter().find(|hop| hop.address == address).copied();
-        if let Some(hop) = hop {
-            self.ours.remove(&hop);
-            self.remove(hop).await;
+        let Some(hop) = self.ours.iter().find(|hop| hop.address == address).copied() else {
+            return;
+        };
+        self.remove(hop).await;
+        let Ok(name) = if_indextoname(hop.index) else { return };
+        // Before anything else: while there is no entry, only this process has packets find the node.
+        if let Err(error) = in_time(table::manage(&self.handle, hop, &name.to_string_lossy())).await
+        {
+            warn!("{error}");
         }
     }
 

@@ -282,7 +282,12 @@ fn who_is_killed_anywhere_in_a_reload_is_followed_by_one_that_has_all_of_it() ->
             balanced.daemon.start_again().with_context(|| what.clone())?;
             states[at].wait_for(&balanced).with_context(|| what.clone())?;
             let breaks = held.report().breaks;
-            ensure!(breaks.is_empty(), "{what}: {breaks:?}");
+            if !breaks.is_empty() {
+                let shown = balanced.daemon.lb_ok(&["show", "drops"])?
+                    + &balanced.daemon.lb_ok(&["show", "backends"])?
+                    + &balanced.daemon.lb_ok(&["show", "flows"])?;
+                bail!("{what}: {breaks:?}\n{shown}\n{}", balanced.daemon.log());
+            }
         }
     }
     println!("it was killed in {killed} reloads");
