@@ -51,8 +51,11 @@ pub async fn slaves(handle: &Handle, interface: &str) -> Result<Vec<String>, Net
 /// `interfaces`, each bond followed by its slaves: what a bond receives, XDP sees come in by a slave
 /// (kernel, drivers/net/bonding/bond_main.c, `bond_xdp_set`).
 pub async fn with_slaves(handle: &Handle, interfaces: &[String]) -> Result<Vec<String>, NetError> {
-    let links = links(handle).await?;
     let mut all = Vec::new();
+    if interfaces.is_empty() {
+        return Ok(all);
+    }
+    let links = links(handle).await?;
     for interface in interfaces {
         let link = named(&links, interface)?;
         all.push(link.name.clone());

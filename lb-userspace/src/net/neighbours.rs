@@ -147,8 +147,8 @@ impl Keeper {
             tokio::select! {
                 _ = ticks.tick() => {}
                 changed = wanted.changed() => if changed.is_err() { return },
-                // What could not be asked for here is below.
-                Some(address) = doubts.recv() => self.forget(address).await,
+                // What fails here is tried again below.
+                Some(address) = doubts.recv() => self.renew(address).await,
             }
             let addresses = wanted.borrow_and_update().clone();
             let Some(addresses) = addresses else {
@@ -217,7 +217,8 @@ impl Keeper {
         outcome
     }
 
-    async fn forget(&mut self, address: IpAddr) {
+    /// Has a node's hardware address asked for anew.
+    async fn renew(&mut self, address: IpAddr) {
         let Some(hop) = self.ours.iter().find(|hop| hop.address == address).copied() else {
             return;
         };
