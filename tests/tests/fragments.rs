@@ -43,13 +43,9 @@ fn transfer(balanced: &Balanced) -> Result<()> {
     Ok(())
 }
 
-/// Packets that a host has cut into fragments, from `/proc/net/snmp`.
+/// Packets that a host has cut into fragments.
 fn fragmented(host: &Netns) -> Result<u64> {
-    let table = host.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/snmp")?))?;
-    let mut lines = table.lines().filter(|line| line.starts_with("Ip: "));
-    let (names, values) = lines.next().zip(lines.next()).context("two lines of IP counters")?;
-    let at = names.split(' ').position(|name| name == "FragOKs").context("FragOKs")?;
-    Ok(values.split(' ').nth(at).context("its value")?.parse()?)
+    host.ip_counter("FragOKs")
 }
 
 #[test]

@@ -2,9 +2,8 @@
 
 use std::{thread::sleep, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use lb_tests::{balanced::Balanced, lab::LabPlan, netns::Netns, pins::PinPlace, wait::wait_until};
-use serde_json::Value;
 
 /// What "within a second" may take on a machine that does other things.
 const SOON: Duration = Duration::from_secs(3);
@@ -73,10 +72,7 @@ fn flaps_and_other_hardware_addresses_and_mtus_are_followed() -> Result<()> {
 
 /// IPv4 packets that a host has sent on for others.
 fn forwarded(host: &Netns) -> Result<u64> {
-    let table =
-        host.output("nstat", &["--zeros", "--ignore", "--noupdate", "--json", "IpForwDatagrams"])?;
-    let table: Value = serde_json::from_str(&table)?;
-    table["kernel"]["IpForwDatagrams"].as_u64().context("a number of packets")
+    host.ip_counter("ForwDatagrams")
 }
 
 #[test]

@@ -193,6 +193,19 @@ impl Netns {
         })
     }
 
+    /// A counter of its IPv4, by its name in `/proc/net/snmp`.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn ip_counter(&self, name: &str) -> Result<u64> {
+        let table = self.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/snmp")?))?;
+        let mut lines = table.lines().filter(|line| line.starts_with("Ip: "));
+        let (names, values) = lines.next().zip(lines.next()).context("two lines of IP counters")?;
+        let at = names.split(' ').position(|its| its == name);
+        let at = at.with_context(|| format!("no counter {name} in {names}"))?;
+        Ok(values.split(' ').nth(at).context("its value")?.parse()?)
+    }
+
     /// Whether a TCP socket of either family listens on `port` in the namespace.
     ///
     /// # Errors
