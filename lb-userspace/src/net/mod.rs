@@ -10,6 +10,7 @@ mod arp;
 mod changes;
 mod ethtool;
 mod forwarding;
+mod in_one_go;
 mod interfaces;
 mod links;
 mod ndp;

@@ -1,17 +1,19 @@
-//! The kernel's neighbour tables, of ARP and of neighbour discovery: read, make managed, remove.
+//! The kernel's neighbour tables, of ARP and of neighbour discovery: read, make managed, renew, remove.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use rtnetlink::Handle;
-use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
     NeighbourState,
 };
 use rtnetlink::packet_route::route::RouteProtocol;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::in_one_go::in_one_go;
 use super::interfaces::{interfaces, is_ours};
 use super::routes::NextHop;
 use super::{MARK, NetError};
@@ -50,23 +52,41 @@ pub async fn entries(handle: &Handle) -> Result<BTreeMap<NextHop, Entry>, NetErr
 
 /// Has the kernel resolve `hop` now, and keep it alive where it can, under our mark.
 pub async fn manage(handle: &Handle, hop: NextHop, interface: &str) -> Result<(), NetError> {
-    let mut request = handle
-        .neighbours()
-        .add(hop.index, hop.address)
-        .state(NeighbourState::None)
-        .flags(NeighbourFlags::Use)
-        .replace();
-    request.message_mut().attributes.extend([
-        NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed),
-        NeighbourAttribute::Protocol(RouteProtocol::from(MARK)),
-    ]);
-    request.execute().await.map_err(|error| {
-        NetError::netlink(format!("keep neighbour {} on {interface}", hop.address), error)
-    })
+    let mut request = handle.neighbours().add(hop.index, hop.address).replace();
+    *request.message_mut() = managed(hop);
+    request.execute().await.map_err(|error| NetError::netlink(keep(hop, interface), error))
+}
+
+/// Has the kernel forget who has `hop`, and resolve it anew. Both in one call: if the process were killed with the one
+/// done and the other not, nobody would have packets find their way.
+pub async fn renew(hop: NextHop, interface: &str) -> Result<(), NetError> {
+    let requests = [
+        (RouteNetlinkMessage::DelNeighbour(keyed(hop)), 0),
+        (RouteNetlinkMessage::NewNeighbour(managed(hop)), NLM_F_CREATE | NLM_F_REPLACE),
+    ];
+    let failed = |error| NetError::refused(keep(hop, interface), error);
+    // Right too where there is no entry to forget.
+    let [_, kept] = in_one_go(requests).await.map_err(failed)?;
+    kept.map_err(failed)
+}
+
+fn keep(hop: NextHop, interface: &str) -> String {
+    format!("keep neighbour {} on {interface}", hop.address)
 }
 
 /// Removes an entry; right too where it, or its interface, is gone already.
 pub async fn remove(handle: &Handle, hop: NextHop) -> Result<(), NetError> {
+    let removed = handle.neighbours().del(keyed(hop)).execute().await;
+    match removed
+        .map_err(|error| NetError::netlink(format!("remove neighbour {}", hop.address), error))
+    {
+        Err(error) if error.is(libc::ENOENT) || error.is(libc::ENODEV) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// What names an entry.
+fn keyed(hop: NextHop) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.ifindex = hop.index;
     let destination = match hop.address {
@@ -80,13 +100,19 @@ pub async fn remove(handle: &Handle, hop: NextHop) -> Result<(), NetError> {
         }
     };
     message.attributes.push(NeighbourAttribute::Destination(destination));
-    let removed = handle.neighbours().del(message).execute().await;
-    match removed
-        .map_err(|error| NetError::netlink(format!("remove neighbour {}", hop.address), error))
-    {
-        Err(error) if error.is(libc::ENOENT) || error.is(libc::ENODEV) => Ok(()),
-        outcome => outcome,
-    }
+    message
+}
+
+/// An entry that is resolved at once, and kept alive, under our mark.
+fn managed(hop: NextHop) -> NeighbourMessage {
+    let mut message = keyed(hop);
+    message.header.state = NeighbourState::None;
+    message.header.flags = NeighbourFlags::Use;
+    message.attributes.extend([
+        NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed),
+        NeighbourAttribute::Protocol(RouteProtocol::from(MARK)),
+    ]);
+    message
 }
 
 /// Removes the entries that an earlier run has put there, on these interfaces and the VLANs on them; none on those

@@ -218,15 +218,11 @@ impl Keeper {
     }
 
     /// Has a node's hardware address asked for anew.
-    async fn renew(&mut self, address: IpAddr) {
-        let Some(hop) = self.ours.iter().find(|hop| hop.address == address).copied() else {
-            return;
-        };
-        self.remove(hop).await;
+    async fn renew(&self, address: IpAddr) {
+        let Some(hop) = self.ours.iter().find(|hop| hop.address == address) else { return };
+        // One that is gone has no neighbours.
         let Ok(name) = if_indextoname(hop.index) else { return };
-        // Before anything else: while there is no entry, only this process has packets find the node.
-        if let Err(error) = in_time(table::manage(&self.handle, hop, &name.to_string_lossy())).await
-        {
+        if let Err(error) = in_time(table::renew(*hop, &name.to_string_lossy())).await {
             warn!("{error}");
         }
     }

@@ -43,6 +43,29 @@ fn a_backends_neighbour_is_resolved_without_traffic_and_kept() {
 }
 
 #[test]
+fn a_node_that_is_doubted_is_asked_anew_also_where_its_entry_is_gone() {
+    let (balancer, node) = pair();
+    let shown = || balancer.ip(&format!("neigh show {NODE}"));
+    let changed = "02:00:00:00:00:77";
+    balancer.enter(async || {
+        let neighbours = Neighbours::start(connect().unwrap(), &names(&["eth0"]));
+        neighbours.reconcile(&[NODE]);
+        until(Duration::from_secs(2), "resolved", || shown().contains(NODE_MAC)).await;
+        node.ip(&format!("link set eth0 address {changed}"));
+        neighbours.doubt(NODE);
+        until(Duration::from_secs(2), "asked anew", || shown().contains(changed)).await;
+        assert!(shown().contains("managed"), "{}", shown());
+
+        balancer.ip(&format!("neigh del {NODE} dev eth0"));
+        neighbours.doubt(NODE);
+        until(Duration::from_secs(2), "asked again", || shown().contains(changed)).await;
+        assert!(shown().contains("managed"), "{}", shown());
+        neighbours.remove_all().await;
+        assert_eq!(shown(), "");
+    });
+}
+
+#[test]
 fn gateways_of_our_interfaces_are_kept_and_follow_the_routes() {
     let (balancer, node) = pair();
     node.ip("addr add 10.9.0.3/24 dev eth0");
