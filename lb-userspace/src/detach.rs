@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use log::warn;
 
 use crate::{
     net::{self, Forwarding, VipAddresses, VlanOffload},
     persist::{FoundRecord, PersistError, PinDirectory},
 };
+
+/// What an operator does where not all went.
+const AGAIN: &str = "something is left; `lb detach` once more tries again";
 
 /// Removes what is pinned at `path`, and what its record says of addresses, neighbours and switches; what was
 /// done, for the operator. In the order in which a balancer ends: first nobody finds it, then its program goes.
@@ -49,13 +52,15 @@ pub async fn detach(path: &Path) -> anyhow::Result<String> {
         outcome = outcome.and(net::in_time(neighbours).await);
     }
     let detached = directory.remove_links();
-    if let Some(record) = record {
-        Forwarding::recall(record.switches).restore();
-        VlanOffload::recall(record.features).restore();
-    }
-    // The record stays until then: by it another attempt knows of addresses and neighbours.
-    outcome.context("something is left; `lb detach` once more tries again")?;
-    let any = detached? | directory.remove_all()?;
+    let restored = record.is_none_or(|record| {
+        let forwarding = Forwarding::recall(record.switches).restore();
+        VlanOffload::recall(record.features).restore() && forwarding
+    });
+    let detached = detached.context(AGAIN)?;
+    // The record stays until then: by it another attempt knows of addresses, neighbours and switches.
+    outcome.context(AGAIN)?;
+    ensure!(restored, "{AGAIN}: not all is switched as it was before lb");
+    let any = directory.remove_all().context(AGAIN)? | detached;
     Ok(if any {
         format!("removed what was pinned at {shown}")
     } else {

@@ -257,13 +257,16 @@ impl Daemon {
                 kept.remove_links();
             }
             drop(self.datapath);
-            self.forwarding.restore();
-            self.vlan_offload.restore();
-            // Last: by its record the next one knows what is left.
-            if let Some(kept) = self.kept {
-                kept.remove();
+            let forwarding = self.forwarding.restore();
+            if self.vlan_offload.restore() && forwarding {
+                // Last: by its record the next one knows what is left.
+                if let Some(kept) = self.kept {
+                    kept.remove();
+                }
+                "stopped; nothing is left behind"
+            } else {
+                "stopped; not all is switched as it was before, see the log"
             }
-            "stopped; nothing is left behind"
         };
         self.events.tell(Event::new(Kind::Stop, Severity::Info, stopped));
         self.events.close().await;

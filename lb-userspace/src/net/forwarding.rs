@@ -118,17 +118,25 @@ impl Forwarding {
         Self { changed, ..Self::default() }
     }
 
-    /// Switches back what was switched. A switch that refuses is logged, and the rest goes on.
-    pub fn restore(&mut self) {
+    /// Switches back what was switched; whether all of it is. A switch that refuses is logged and stays known to be
+    /// switched, and the rest goes on.
+    pub fn restore(&mut self) -> bool {
+        let mut refused = Vec::new();
         // Backwards: advertisements are not ignored for a moment.
         for (switch, before) in self.changed.drain(..).rev() {
             match switch.write(&before) {
                 Ok(()) => info!("{switch} set to {before} again"),
                 // Gone, and its switch with it.
                 Err(NetError::NoInterface(_) | NetError::NoIpv6 { .. }) => {}
-                Err(error) => warn!("{error}"),
+                Err(error) => {
+                    warn!("{error}");
+                    refused.push((switch, before));
+                }
             }
         }
+        refused.reverse();
+        self.changed = refused;
+        self.changed.is_empty()
     }
 
     fn have_kernel_forward(&mut self, interface: &str) -> Result<(), NetError> {

@@ -100,27 +100,32 @@ impl VlanOffload {
         Self { switched, ..Self::default() }
     }
 
-    /// Switches on again what was switched off. An interface that refuses is logged, and the rest
-    /// goes on.
-    pub fn restore(&mut self) {
+    /// Switches on again what was switched off; whether all of it is. An interface that refuses is logged and stays
+    /// known to be switched, and the rest goes on.
+    pub fn restore(&mut self) -> bool {
         if self.switched.is_empty() {
-            return;
+            return true;
         }
         let ethtool = match Ethtool::open() {
             Ok(ethtool) => ethtool,
             Err(error) => {
                 warn!("{}", cannot_open(error));
-                return;
+                return false;
             }
         };
-        for (interface, feature) in self.switched.drain(..) {
-            match ethtool.set(&interface, &feature, true) {
+        self.switched.retain(|(interface, feature)| {
+            match ethtool.set(interface, feature, true) {
                 Ok(()) => info!("{feature} switched on again for {interface}"),
                 // Gone, and its driver's state with it.
                 Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
-                Err(error) => warn!("cannot switch {feature} on again for {interface}: {error}"),
+                Err(error) => {
+                    warn!("cannot switch {feature} on again for {interface}: {error}");
+                    return true;
+                }
             }
-        }
+            false
+        });
+        self.switched.is_empty()
     }
 
     fn complain(&mut self, interface: &str, feature: &str, error: &io::Error) {

@@ -32,8 +32,29 @@ fn forwarding_is_switched_on_where_it_is_off_and_restored() {
         // A reload with one more.
         enable(&mut forwarding, &names(&["eth0", "eth1", "eth2"]), true, false);
         assert_eq!(read("eth2"), "1");
-        forwarding.restore();
+        assert!(forwarding.restore());
         assert_eq!([read("eth0"), read("eth1"), read("eth2")], ["0", "1", "0"]);
+    });
+}
+
+#[test]
+fn a_switch_that_does_not_go_back_stays_known_and_keeps_no_other_from_it() {
+    let (balancer, _node) = pair();
+    balancer.enter(async || {
+        let mut forwarding = Forwarding::default();
+        for interface in ["eth0", "eth1"] {
+            balancer.set_sysctl(&format!("ipv4/conf/{interface}/forwarding"), "0");
+        }
+        enable(&mut forwarding, &names(&["eth0", "eth1"]), true, false);
+        let mut changed = forwarding.changed();
+        changed[1].1 = "no number".into();
+        let refuses = changed[1].clone();
+        let mut later = Forwarding::recall(changed);
+        assert!(!later.restore());
+        assert_eq!(balancer.sysctl("ipv4/conf/eth0/forwarding"), "0");
+        assert_eq!(later.changed(), [refuses]);
+        assert!(forwarding.restore());
+        assert_eq!(balancer.sysctl("ipv4/conf/eth1/forwarding"), "0");
     });
 }
 
@@ -62,7 +83,7 @@ fn ipv6_forwarding_is_switched_on_where_it_is_off_and_restored() {
             assert_eq!(balancer.sysctl("ipv4/conf/eth0/forwarding"), "1");
         }
 
-        forwarding.restore();
+        assert!(forwarding.restore());
         assert_eq!((read("forwarding"), read("accept_ra")), (three("0 1 0"), three("1 1 0")));
         assert_eq!(balancer.sysctl("ipv4/conf/eth0/forwarding"), "0");
     });
@@ -92,12 +113,12 @@ fn the_kernel_forwards_what_it_is_left() {
         let switch = "/proc/sys/net/ipv6/conf/eth0/force_forwarding";
         assert_eq!(reached(), Path::new(switch).exists(), "since Linux 6.17");
 
-        forwarding.restore();
+        assert!(forwarding.restore());
         assert!(!reached());
         balancer.set_sysctl("ipv6/conf/all/forwarding", "1");
         assert!(reached());
         enable(&mut forwarding, &names(&["eth0", "eth4"]), false, true);
-        forwarding.restore();
+        assert!(forwarding.restore());
         assert!(reached(), "as it was before");
     });
 }
@@ -130,7 +151,7 @@ fn routes_that_routers_have_advertised_stay() {
             both()
         })
         .await;
-        forwarding.restore();
+        assert!(forwarding.restore());
         assert!(both(), "{}", routes());
     });
 }

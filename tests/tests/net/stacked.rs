@@ -29,7 +29,7 @@ fn vlan_offload_is_switched_off_where_it_is_on_and_restored() {
             assert_eq!(features("eth2"), ["on", "on"]);
         }
         assert_eq!(offload.switched().len(), 3);
-        offload.restore();
+        assert!(offload.restore());
         assert_eq!(["eth0", "eth1", "eth2"].map(features), before);
     });
 }
