@@ -92,9 +92,12 @@ impl Datapath {
             .override_global(SEED, &seed, true)
             .load(OBJECT)
             .map_err(|error| DatapathError::Load(Box::new(error)))?;
-        if let Some(pins) = pins.as_ref().filter(|_| !taken_over) {
+        if let Some(pins) = &pins {
+            // Of one that was to go, the place of its links is gone first.
             pins.create()?;
-            pins.keep_maps(&ebpf)?;
+            if !taken_over {
+                pins.keep_maps(&ebpf)?;
+            }
         }
         let descriptors =
             handles::of_maps(&ebpf).map_err(DatapathError::map("of the programs", "keep"))?;

@@ -88,7 +88,7 @@ impl Pins {
         Self { directory }
     }
 
-    /// Makes the directories.
+    /// Makes the directories that are not there.
     pub(super) fn create(&self) -> Result<(), PinsError> {
         for name in [MAPS, LINKS, PORTS] {
             let path = self.directory.join(name);

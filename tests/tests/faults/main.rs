@@ -1,6 +1,7 @@
 //! The calls of the kernel by which lb starts fail once each, or are the last one: either it balances all the same,
 //! or it says why and leaves all as it was. So it is with a reload. `LB_FAULTS=all` tries every place of each call.
 
+mod detach;
 mod reload;
 mod rig;
 mod tracer;
