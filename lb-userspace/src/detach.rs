@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use log::warn;
 
 use crate::{
@@ -17,13 +17,14 @@ const AGAIN: &str = "something is left; `lb detach` once more tries again";
 /// done, for the operator. In the order in which a balancer ends: first nobody finds it, then its program goes.
 ///
 /// # Errors
-/// Where a daemon runs with it, or something could not be removed: the rest is removed all the same.
+/// Where a daemon runs with it, or something could not be removed: the rest is removed all the same, but switches
+/// stay as the program needs them while that is on.
 pub async fn detach(path: &Path) -> anyhow::Result<String> {
     let shown = path.display();
     if !path.exists() {
         return Ok(format!("nothing is pinned at {shown}"));
     }
-    let directory = match PinDirectory::take(path) {
+    let mut directory = match PinDirectory::take(path) {
         Err(PersistError::InUse(_)) => bail!(
             "a daemon runs with {shown}: end it first (SIGTERM), then its datapath can be removed"
         ),
@@ -31,7 +32,7 @@ pub async fn detach(path: &Path) -> anyhow::Result<String> {
     };
     let record = match directory.find()? {
         FoundRecord::Nothing => None,
-        FoundRecord::Usable(record) => Some(record),
+        FoundRecord::Ended(record) | FoundRecord::Usable(record) => Some(record),
         FoundRecord::Unusable { why, record } => {
             if record.is_none() {
                 warn!(
@@ -52,14 +53,19 @@ pub async fn detach(path: &Path) -> anyhow::Result<String> {
         outcome = outcome.and(net::in_time(neighbours).await);
     }
     let detached = directory.remove_links();
-    let restored = record.is_none_or(|record| {
-        let forwarding = Forwarding::recall(record.switches).restore();
-        VlanOffload::recall(record.features).restore() && forwarding
-    });
     let detached = detached.context(AGAIN)?;
-    // The record stays until then: by it another attempt knows of addresses, neighbours and switches.
+    if let Some(mut record) = record {
+        let mut forwarding = Forwarding::recall(std::mem::take(&mut record.switches));
+        let mut vlan_offload = VlanOffload::recall(std::mem::take(&mut record.features));
+        if !(forwarding.restore() & vlan_offload.restore()) {
+            // What is as it was before may be changed by others from now on.
+            (record.switches, record.features) = (forwarding.changed(), vlan_offload.switched());
+            directory.write(&record)?;
+            bail!("{AGAIN}: not all is switched as it was before lb");
+        }
+    }
+    // The record stays until then: by it another attempt knows of addresses and neighbours.
     outcome.context(AGAIN)?;
-    ensure!(restored, "{AGAIN}: not all is switched as it was before lb");
     let any = directory.remove_all().context(AGAIN)? | detached;
     Ok(if any {
         format!("removed what was pinned at {shown}")

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr, path::Path, time::Instant};
 
 use anyhow::bail;
-use log::{error, warn};
+use log::{error, info, warn};
 
 use super::{Daemon, count};
 use crate::{
@@ -34,7 +34,7 @@ pub(super) struct Kept {
     undo: Option<Undo>,
     /// What was there before is still to be given up.
     replaces: bool,
-    /// An earlier process has left something.
+    /// The datapath of an earlier process goes on.
     found: bool,
     /// Addresses that it may have put on interfaces.
     addresses: BTreeSet<IpAddr>,
@@ -65,9 +65,15 @@ impl Beginning {
         let left = directory.find()?;
         directory.remove_stillborn(left.directory().unwrap_or_default())?;
         let mut name = directory.fresh_name()?;
-        let found = !matches!(left, FoundRecord::Nothing);
+        let found = !matches!(left, FoundRecord::Nothing | FoundRecord::Ended(_));
         let left = match left {
             FoundRecord::Nothing => None,
+            FoundRecord::Ended(record) => {
+                let path = path.display();
+                info!("what is at {path} goes on nowhere: of it, operators' orders stay in force");
+                its.state.obey_remembered(&record.state, clocks);
+                Some(record)
+            }
             FoundRecord::Usable(record)
                 if record.geometry.flow_capacity == config.flow_capacity =>
             {
@@ -222,7 +228,7 @@ impl Daemon {
 }
 
 impl Kept {
-    /// Whether an earlier process has left something.
+    /// Whether the datapath of an earlier process goes on.
     pub(super) fn has_found(&self) -> bool {
         self.found
     }
@@ -261,17 +267,26 @@ impl Kept {
         }
     }
 
-    /// Takes the program off the interfaces, once no process has it.
-    pub(super) fn remove_links(&self) {
-        if let Err(error) = self.directory.remove_links() {
-            error!("{error}");
-        }
+    /// Takes the program off the interfaces, once no process has it; whether that worked.
+    pub(super) fn remove_links(&self) -> bool {
+        self.directory.remove_links().inspect_err(|error| error!("{error}")).is_ok()
     }
 
-    /// Removes all of it.
-    pub(super) fn remove(self) {
-        if let Err(error) = self.directory.remove_all() {
-            error!("{error}");
-        }
+    /// Removes all of it if all that it is about is gone (`clean`), also of earlier processes; else the record stays,
+    /// and says how things are. Whether it is removed.
+    pub(super) fn end(
+        mut self,
+        clean: bool,
+        geometry: Geometry,
+        state: &State,
+        interfaces: &[String],
+        switched: (&Forwarding, &VlanOffload),
+    ) -> bool {
+        let ended = if clean && self.addresses.is_empty() && self.left_interfaces.is_empty() {
+            self.directory.remove_all().map(|_| true)
+        } else {
+            self.write(geometry, state, interfaces, switched, &BTreeSet::new()).map(|()| false)
+        };
+        ended.inspect_err(|error| error!("{error}")).unwrap_or(false)
     }
 }

@@ -232,11 +232,12 @@ impl Daemon {
     /// In an order in which no packet meets a half of us: first nobody finds us, then the
     /// program goes; unless it `goes_on` without us.
     async fn stop(mut self, goes_on: bool) {
+        let mut clean = true;
         if goes_on {
             self.try_to_remember();
         } else {
-            self.remove_vips().await;
-            self.neighbours.remove_all().await;
+            clean &= self.remove_vips().await;
+            clean &= self.neighbours.remove_all().await;
         }
         let told = async {
             while let Some(done) = self.removals.next().await {
@@ -253,22 +254,25 @@ impl Daemon {
         let stopped = if goes_on {
             "stopped; the datapath goes on by itself: `lb run` takes it over, `lb detach` removes it"
         } else {
-            if let Some(kept) = &self.kept {
-                kept.remove_links();
-            }
+            let detached = self.kept.as_ref().is_none_or(Kept::remove_links);
+            let geometry = self.datapath.geometry();
             drop(self.datapath);
-            let forwarding = self.forwarding.restore();
-            if self.vlan_offload.restore() && forwarding {
-                // Last: by its record the next one knows what is left.
-                if let Some(kept) = self.kept {
-                    kept.remove();
-                }
-                "stopped; nothing is left behind"
-            } else {
-                "stopped; not all is switched as it was before, see the log"
+            // Its program is of no use without.
+            clean &= detached && (self.forwarding.restore() & self.vlan_offload.restore());
+            let persistent = self.kept.is_some();
+            // Last: by its record the next one knows what is left.
+            let switched = (&self.forwarding, &self.vlan_offload);
+            clean &= self.kept.is_none_or(|kept| {
+                kept.end(clean, geometry, &self.state, &self.config.interfaces, switched)
+            });
+            match (clean, persistent) {
+                (true, _) => "stopped; nothing is left behind",
+                (false, true) => "stopped; something is left: `lb detach` tries again to remove it",
+                (false, false) => "stopped; something is left, see above",
             }
         };
-        self.events.tell(Event::new(Kind::Stop, Severity::Info, stopped));
+        let severity = if clean { Severity::Info } else { Severity::Warning };
+        self.events.tell(Event::new(Kind::Stop, severity, stopped));
         self.events.close().await;
     }
 

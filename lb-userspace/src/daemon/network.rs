@@ -183,17 +183,18 @@ impl Daemon {
         net::in_time(self.vips.reconcile(&self.state.addresses())).await
     }
 
-    /// Takes away the VIPs that were put on interfaces. By a new connection where the kernel does not answer on the
-    /// one that there is: nobody else would do it.
-    pub(super) async fn remove_vips(&mut self) {
+    /// Takes away the VIPs that were put on interfaces; whether that worked. By a new connection where the kernel does
+    /// not answer on the one that there is: nobody else would do it.
+    pub(super) async fn remove_vips(&mut self) -> bool {
         for attempt in 1..=REMOVALS {
-            let Err(error) = net::in_time(self.vips.remove_all()).await else { return };
+            let Err(error) = net::in_time(self.vips.remove_all()).await else { return true };
             warn!("{error}");
             if attempt < REMOVALS {
                 sleep(BETWEEN_REMOVALS).await;
                 self.ask_anew();
             }
         }
+        false
     }
 
     pub(super) async fn read_modes(&self) -> Result<Vec<InterfaceRow>, NetError> {

@@ -93,7 +93,7 @@ impl Datapath {
             .load(OBJECT)
             .map_err(|error| DatapathError::Load(Box::new(error)))?;
         if let Some(pins) = &pins {
-            // Of one that was to go, the place of its links is gone first.
+            // A start that takes another one's place may meet the end of both: the place of links goes first.
             pins.create()?;
             if !taken_over {
                 pins.keep_maps(&ebpf)?;

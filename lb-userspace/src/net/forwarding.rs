@@ -120,6 +120,7 @@ impl Forwarding {
 
     /// Switches back what was switched; whether all of it is. A switch that refuses is logged and stays known to be
     /// switched, and the rest goes on.
+    #[must_use]
     pub fn restore(&mut self) -> bool {
         let mut refused = Vec::new();
         // Backwards: advertisements are not ignored for a moment.
@@ -128,6 +129,8 @@ impl Forwarding {
                 Ok(()) => info!("{switch} set to {before} again"),
                 // Gone, and its switch with it.
                 Err(NetError::NoInterface(_) | NetError::NoIpv6 { .. }) => {}
+                // Somebody else has set it back.
+                Err(_) if switch.read().is_ok_and(|value| value == before) => {}
                 Err(error) => {
                     warn!("{error}");
                     refused.push((switch, before));

@@ -18,6 +18,9 @@ const ALIGNMENT: usize = 4;
 ///
 /// # Errors
 /// No socket is to be had, or the kernel did not get the requests, or what it says is not understood.
+///
+/// # Panics
+/// Outside of a tokio runtime.
 pub async fn in_one_go<const N: usize>(
     requests: [(RouteNetlinkMessage, u16); N],
 ) -> io::Result<[io::Result<()>; N]> {
@@ -82,5 +85,18 @@ mod tests {
             rest = &rest[(message.header.length as usize).next_multiple_of(ALIGNMENT)..];
         }
         assert!(rest.is_empty());
+    }
+
+    #[tokio::test]
+    async fn each_has_its_answer_also_behind_one_that_is_refused() {
+        let mut neighbour = NeighbourMessage::default();
+        neighbour.header.ifindex = i32::MAX as u32;
+        let request = (RouteNetlinkMessage::DelNeighbour(neighbour), 0);
+        let answers = in_one_go([request.clone(), request]).await.unwrap();
+        for answer in answers {
+            // Who may not ask is told so; who may, that there is no such interface.
+            let errno = answer.unwrap_err().raw_os_error();
+            assert!([Some(libc::EPERM), Some(libc::ENODEV), Some(libc::EINVAL)].contains(&errno));
+        }
     }
 }

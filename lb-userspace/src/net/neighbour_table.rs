@@ -65,8 +65,12 @@ pub async fn renew(hop: NextHop, interface: &str) -> Result<(), NetError> {
         (RouteNetlinkMessage::NewNeighbour(managed(hop)), NLM_F_CREATE | NLM_F_REPLACE),
     ];
     let failed = |error| NetError::refused(keep(hop, interface), error);
-    // Right too where there is no entry to forget.
-    let [_, kept] = in_one_go(requests).await.map_err(failed)?;
+    let [forgotten, kept] = in_one_go(requests).await.map_err(failed)?;
+    match forgotten {
+        // There was nothing to forget.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+        forgotten => forgotten.map_err(failed)?,
+    }
     kept.map_err(failed)
 }
 
@@ -161,4 +165,52 @@ pub fn entry(message: &NeighbourMessage) -> Option<(NextHop, Entry)> {
         }
     }
     Some((NextHop { index: message.header.ifindex, address: address? }, entry))
+}
+
+/// What is to be done about a neighbour that is to be kept alive.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is the administrator's, and does not expire.
+    Leave,
+    /// It is kept alive already.
+    Adopt,
+    /// The kernel is asked to keep it alive.
+    Ask,
+}
+
+/// What is to be done about one with this entry.
+pub fn action(entry: Option<&Entry>) -> Action {
+    match entry {
+        Some(Entry { state: NeighbourState::Permanent | NeighbourState::Noarp, .. }) => {
+            Action::Leave
+        }
+        Some(Entry { managed: true, marked, .. }) => {
+            if *marked {
+                Action::Adopt
+            } else {
+                Action::Leave
+            }
+        }
+        _ => Action::Ask,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_would_expire_is_asked_for() {
+        let with = |state, managed, marked| Entry { mac: None, state, managed, marked };
+        let of = |entry: Entry| action(Some(&entry));
+        assert_eq!(action(None), Action::Ask);
+        assert_eq!(of(with(NeighbourState::Reachable, false, false)), Action::Ask);
+        assert_eq!(of(with(NeighbourState::Failed, false, false)), Action::Ask);
+        assert_eq!(of(with(NeighbourState::Reachable, false, true)), Action::Ask, "no such flag");
+        assert_eq!(of(with(NeighbourState::Reachable, true, true)), Action::Adopt);
+        assert_eq!(of(with(NeighbourState::Failed, true, true)), Action::Adopt);
+        assert_eq!(of(with(NeighbourState::Reachable, true, false)), Action::Leave);
+        assert_eq!(of(with(NeighbourState::Permanent, false, false)), Action::Leave);
+        assert_eq!(of(with(NeighbourState::Noarp, false, false)), Action::Leave);
+    }
 }

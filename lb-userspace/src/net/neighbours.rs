@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::interfaces::{Interface, interfaces, is_ours};
-use super::neighbour_table::{self as table, Entry};
+use super::neighbour_table::{self as table, Action, action};
 use super::routes::{NextHop, gateways, next_hop};
 use super::{NetError, in_time};
 
@@ -60,7 +60,8 @@ pub struct Neighbours {
     wanted: watch::Sender<Option<BTreeSet<IpAddr>>>,
     doubted: mpsc::UnboundedSender<IpAddr>,
     seen: Arc<Mutex<Vec<Neighbour>>>,
-    task: JoinHandle<()>,
+    /// Ends with whether nothing is left that was to be removed.
+    task: JoinHandle<bool>,
 }
 
 impl Neighbours {
@@ -80,6 +81,7 @@ impl Neighbours {
             recalled: false,
             complaints: BTreeMap::new(),
             failure: None,
+            doubted: BTreeSet::new(),
             seen: Arc::clone(&seen),
         };
         let task = tokio::spawn(keeper.run(receiver, doubts));
@@ -104,11 +106,11 @@ impl Neighbours {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Removes all entries that were put there.
-    pub async fn remove_all(mut self) {
+    /// Removes all entries that were put there; whether that worked.
+    pub async fn remove_all(mut self) -> bool {
         self.wanted.send_replace(None);
-        // A keeper that has panicked has nothing left to remove, and has said so.
-        let _ = (&mut self.task).await;
+        // A keeper that has panicked has said so.
+        (&mut self.task).await.unwrap_or(false)
     }
 }
 
@@ -129,6 +131,8 @@ struct Keeper {
     complaints: BTreeMap<IpAddr, String>,
     /// How the last look failed, if it did: said once.
     failure: Option<String>,
+    /// Nodes whose hardware address is still to be asked for anew.
+    doubted: BTreeSet<IpAddr>,
     seen: Arc<Mutex<Vec<Neighbour>>>,
 }
 
@@ -137,26 +141,31 @@ impl Keeper {
         mut self,
         mut wanted: watch::Receiver<Option<BTreeSet<IpAddr>>>,
         mut doubts: mpsc::UnboundedReceiver<IpAddr>,
-    ) {
+    ) -> bool {
         if wanted.changed().await.is_err() {
-            return;
+            return true;
         }
         let mut ticks = tokio::time::interval(REFRESH);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                changed = wanted.changed() => if changed.is_err() { return },
-                // What fails here is tried again below.
-                Some(address) = doubts.recv() => self.renew(address).await,
+                changed = wanted.changed() => if changed.is_err() { return true },
+                Some(address) = doubts.recv() => {
+                    self.doubted.insert(address);
+                }
             }
             let addresses = wanted.borrow_and_update().clone();
             let Some(addresses) = addresses else {
+                let mut removed = true;
                 for hop in std::mem::take(&mut self.ours) {
-                    self.remove(hop).await;
+                    removed &= self.remove(hop).await;
                 }
-                return;
+                return removed;
             };
+            for address in std::mem::take(&mut self.doubted) {
+                self.renew(address).await;
+            }
             let refreshed = in_time(self.refresh(&addresses)).await;
             if matches!(refreshed, Err(NetError::NoAnswer)) {
                 self.ask_anew();
@@ -217,25 +226,28 @@ impl Keeper {
         outcome
     }
 
-    /// Has a node's hardware address asked for anew.
-    async fn renew(&self, address: IpAddr) {
+    /// Has a node's hardware address asked for anew; at the next look again where that fails.
+    async fn renew(&mut self, address: IpAddr) {
         let Some(hop) = self.ours.iter().find(|hop| hop.address == address) else { return };
         // One that is gone has no neighbours.
         let Ok(name) = if_indextoname(hop.index) else { return };
         if let Err(error) = in_time(table::renew(*hop, &name.to_string_lossy())).await {
             warn!("{error}");
+            self.doubted.insert(address);
         }
     }
 
-    async fn remove(&mut self, hop: NextHop) {
+    /// Whether it is gone.
+    async fn remove(&mut self, hop: NextHop) -> bool {
         // Nobody else would do it.
         for _ in 0..REMOVALS {
             match in_time(table::remove(&self.handle, hop)).await {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(error) => warn!("{error}"),
             }
             self.ask_anew();
         }
+        false
     }
 
     fn ask_anew(&mut self) {
@@ -287,52 +299,5 @@ impl Keeper {
             (Some(_), None) => info!("{address} is on its way through our interfaces again"),
             _ => {}
         }
-    }
-}
-
-/// What is to be done about a neighbour that is to be kept alive.
-#[derive(Debug, PartialEq, Eq)]
-enum Action {
-    /// It is the administrator's, and does not expire.
-    Leave,
-    /// It is kept alive already.
-    Adopt,
-    /// The kernel is asked to keep it alive.
-    Ask,
-}
-
-fn action(entry: Option<&Entry>) -> Action {
-    match entry {
-        Some(Entry { state: NeighbourState::Permanent | NeighbourState::Noarp, .. }) => {
-            Action::Leave
-        }
-        Some(Entry { managed: true, marked, .. }) => {
-            if *marked {
-                Action::Adopt
-            } else {
-                Action::Leave
-            }
-        }
-        _ => Action::Ask,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_would_expire_is_asked_for() {
-        let with = |state, managed, marked| Entry { mac: None, state, managed, marked };
-        let of = |entry: Entry| action(Some(&entry));
-        assert_eq!(action(None), Action::Ask);
-        assert_eq!(of(with(NeighbourState::Reachable, false, false)), Action::Ask);
-        assert_eq!(of(with(NeighbourState::Failed, false, false)), Action::Ask);
-        assert_eq!(of(with(NeighbourState::Reachable, false, true)), Action::Ask, "no such flag");
-        assert_eq!(of(with(NeighbourState::Reachable, true, true)), Action::Adopt);
-        assert_eq!(of(with(NeighbourState::Failed, true, true)), Action::Adopt);
-        assert_eq!(of(with(NeighbourState::Reachable, true, false)), Action::Leave);
-        assert_eq!(of(with(NeighbourState::Permanent, false, false)), Action::Leave);
-        assert_eq!(of(with(NeighbourState::Noarp, false, false)), Action::Leave);
     }
 }

@@ -102,6 +102,7 @@ impl VlanOffload {
 
     /// Switches on again what was switched off; whether all of it is. An interface that refuses is logged and stays
     /// known to be switched, and the rest goes on.
+    #[must_use]
     pub fn restore(&mut self) -> bool {
         if self.switched.is_empty() {
             return true;
@@ -118,6 +119,8 @@ impl VlanOffload {
                 Ok(()) => info!("{feature} switched on again for {interface}"),
                 // Gone, and its driver's state with it.
                 Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                // Somebody else has switched it on, or another driver has none.
+                Err(_) if ethtool.feature(interface, feature).is_ok_and(is_as_before) => {}
                 Err(error) => {
                     warn!("cannot switch {feature} on again for {interface}: {error}");
                     return true;
@@ -146,6 +149,11 @@ fn is_on(ethtool: &Ethtool, interface: &str, feature: &str) -> io::Result<bool> 
         Some(Feature { changeable: false, .. }) => Err(io::Error::other("it is fixed")),
         Some(_) => Ok(true),
     }
+}
+
+/// Whether there is nothing to be switched on again.
+fn is_as_before(feature: Option<Feature>) -> bool {
+    feature.is_none_or(|its| its.active)
 }
 
 fn switch_off(ethtool: &Ethtool, interface: &str, feature: &str) -> io::Result<()> {

@@ -94,16 +94,11 @@ impl PinDirectory {
     /// What an earlier process has left.
     ///
     /// # Errors
-    /// Where that cannot be said. A record that is there and cannot be read is none.
+    /// Where that cannot be said. A record that is there and makes no sense is none.
     pub fn find(&self) -> Result<FoundRecord, PersistError> {
         let path = self.path.join(RECORD);
-        let text = match bytes::read(&path) {
-            Ok(Some(text)) => text,
-            Ok(None) => return Ok(FoundRecord::Nothing),
-            Err(error) => {
-                let why = format!("its record cannot be read: {error}");
-                return Ok(FoundRecord::Unusable { why, record: None });
-            }
+        let Some(text) = bytes::read(&path).map_err(PersistError::file("read", &path))? else {
+            return Ok(FoundRecord::Nothing);
         };
         let record = match Record::parse(&text) {
             Ok(record) => record,
@@ -111,6 +106,9 @@ impl PinDirectory {
                 return Ok(FoundRecord::Unusable { why: error.to_string(), record: None });
             }
         };
+        if !self.has_links()? {
+            return Ok(FoundRecord::Ended(record));
+        }
         let why = match record.unusable() {
             None => Datapath::unlike_kept(&self.pins(&record.directory), record.geometry)
                 .unwrap_or_else(|error| Some(error.to_string())),
@@ -236,6 +234,16 @@ impl PinDirectory {
             any |= bpffs::remove(&self.pins(&name).links_directory())?;
         }
         Ok(any)
+    }
+
+    /// Whether any interface has the program of any datapath.
+    fn has_links(&self) -> Result<bool, PersistError> {
+        for name in self.directories()? {
+            if !self.pins(&name).links()?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The names of all datapaths' directories but this one.

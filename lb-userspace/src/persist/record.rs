@@ -40,6 +40,8 @@ pub struct Record {
 pub enum FoundRecord {
     /// Nothing, or what is left of a start that came to nothing.
     Nothing,
+    /// No interface has a datapath any more: there is something to clean up, and what operators have ordered.
+    Ended(Record),
     /// A datapath that can be taken over.
     Usable(Record),
     /// One that this lb would misread.
@@ -52,10 +54,10 @@ pub enum FoundRecord {
 }
 
 impl FoundRecord {
-    /// The name of the directory of the datapath that it is of.
+    /// The name of the directory of the datapath that goes on.
     pub fn directory(&self) -> Option<&str> {
         match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::Ended(_) => None,
             Self::Usable(record) => Some(&record.directory),
             Self::Unusable { record, .. } => record.as_ref().map(|its| its.directory.as_str()),
         }

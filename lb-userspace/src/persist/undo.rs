@@ -37,10 +37,14 @@ impl Undo {
             bpffs::remove(&self.directory)?;
             return Ok(());
         };
+        let mut outcome = Ok(());
         for name in names(&self.directory)?.difference(before) {
-            fs::remove_file(self.directory.join(name))?;
+            let path = self.directory.join(name);
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            outcome = outcome.and(removed);
         }
-        Ok(())
+        Ok(outcome?)
     }
 }
 

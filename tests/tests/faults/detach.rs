@@ -1,5 +1,5 @@
 //! `lb detach` fails, or is killed, anywhere: another one removes what it has left, and so does one after a start that
-//! has taken it over.
+//! has met it.
 
 use std::{
     ffi::OsString,
@@ -11,33 +11,122 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    balanced::Balanced, daemon::lb_binary, lab::LabPlan, netns::Netns, pins::PinPlace,
-    traces::Traces, wait::wait_until,
+    balanced::Balanced,
+    daemon::{ConfigText, lb_binary},
+    lab::{LabPlan, VIP},
+    netns::Netns,
+    pins::PinPlace,
+    traces::Traces,
+    wait::wait_until,
 };
 use nix::libc::SIGKILL;
 
 use crate::{LEFT, places, rig::Fault, tracer::most_calls};
 
 /// Calls of the kernel by which it removes things, and finds out what there is.
-const FAULTS: [(&str, Fault); 7] = [
+const FAULTS: [(&str, Fault); 9] = [
+    ("bpf", Fault::Kills),
     ("sendto", Fault::Kills),
     ("unlink", Fault::Kills),
     ("unlinkat", Fault::Kills),
     ("openat", Fault::Kills),
+    ("bpf", Fault::Fails("ENOMEM")),
     ("socket", Fault::Fails("EMFILE")),
     ("unlinkat", Fault::Fails("EPERM")),
     ("openat", Fault::Fails("EACCES")),
 ];
 
-/// What was kept is given up, or found again, within.
+/// How long a start takes to have new connections answered.
 const BALANCES: Duration = Duration::from_secs(15);
 
-/// Runs `lb detach` under strace with these options.
-fn traced(host: &Netns, place: &Path, options: &[OsString]) -> Result<Output> {
-    let mut command = host.command("strace")?;
-    command.args(["-f", "-qq"]).args(options).arg(lb_binary()?);
-    command.args(["detach", "--pin-directory"]).arg(place).stdin(Stdio::null());
-    command.output().context("cannot run strace")
+/// Runs a command with its directory of switches read-only.
+const SWITCHES_KEPT: &str = "mount --bind /proc/sys /proc/sys && \
+                             mount -o remount,ro,bind /proc/sys && exec \"$@\"";
+
+/// A persistent daemon that has been stopped, with nothing of it left: what is switched on is to be seen.
+struct Rig {
+    balanced: Balanced,
+    host: Netns,
+    before: Traces,
+    place: PinPlace,
+}
+
+impl Rig {
+    fn new() -> Result<Self> {
+        let place = PinPlace::new()?;
+        let directory = format!("{:?}", place.path());
+        let persistent = |config: ConfigText| {
+            config.global("persist", "true").global("pin_directory", &directory)
+        };
+        let mut balanced = Balanced::with(LabPlan::default(), persistent)?;
+        balanced.daemon.stop()?;
+        let host = Netns::open(balanced.lab.balancer.name())?;
+        balanced.daemon.lb_ok(&["detach", "--pin-directory", text(place.path())?])?;
+        host.sysctl(&[("ipv4/conf/front/forwarding", "0")])?;
+        let before = Traces::of(&host)?;
+        Ok(Self { balanced, host, before, place })
+    }
+
+    /// What a daemon leaves that ends.
+    fn leave_datapath(&mut self) -> Result<()> {
+        self.balanced.daemon.start_again()?;
+        self.balanced.daemon.stop().map(drop)
+    }
+
+    /// Runs `lb detach` by a command in front of it.
+    fn detach(&self, command: &str, options: &[OsString]) -> Result<Output> {
+        let mut command = self.host.command(command)?;
+        command.args(options).arg(lb_binary()?);
+        command.args(["detach", "--pin-directory"]).arg(self.place.path()).stdin(Stdio::null());
+        command.output().context("cannot run it")
+    }
+
+    fn traced(&self, options: &[OsString]) -> Result<Output> {
+        self.detach("strace", &[&["-f".into(), "-qq".into()], options].concat())
+    }
+
+    fn ensure_nothing_is_left(&self) -> Result<()> {
+        ensure!(!self.place.path().exists(), "something is pinned");
+        let left = || Traces::of(&self.host).is_ok_and(|left| left == self.before);
+        if wait_until("all to be as it was", LEFT, left).is_err() {
+            let left = Traces::of(&self.host)?;
+            ensure!(left == self.before, "{left:?} and not {:?}", self.before);
+        }
+        Ok(())
+    }
+
+    /// One that meets no fault.
+    fn detach_all(&self) -> Result<()> {
+        let output = self.traced(&["-o", "/dev/null"].map(Into::into))?;
+        ensure!(output.status.success(), "{output:?}");
+        self.ensure_nothing_is_left()
+    }
+
+    fn ensure_it_balances(&self) -> Result<()> {
+        let answered = || self.balanced.short(4).is_ok_and(|report| report.ok == 4);
+        wait_until("new connections to be answered", BALANCES, answered).map(drop)
+    }
+
+    /// Meets a fault; whether it came to nothing for that.
+    fn meet(&mut self, options: &[OsString], fault: Fault, starts: bool) -> Result<bool> {
+        self.leave_datapath()?;
+        let output = self.traced(options)?;
+        let its = judge(&output, fault)?;
+        if !its {
+            self.ensure_nothing_is_left()?;
+        }
+        if starts {
+            self.balanced.daemon.start_again()?;
+            self.ensure_it_balances()?;
+            self.balanced.daemon.stop()?;
+        }
+        self.detach_all()?;
+        Ok(its)
+    }
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path")
 }
 
 fn judge(output: &Output, fault: Fault) -> Result<bool> {
@@ -49,7 +138,8 @@ fn judge(output: &Output, fault: Fault) -> Result<bool> {
             Ok(true)
         }
         (Fault::Fails(_), code) => {
-            ensure!(code == Some(1) && said.contains("lb: "), "{}: {said}", output.status);
+            let says_why = said.lines().any(|line| line.starts_with("lb: "));
+            ensure!(code == Some(1) && says_why, "{}: {said}", output.status);
             ensure!(!said.contains("panicked"), "{said}");
             Ok(true)
         }
@@ -58,62 +148,77 @@ fn judge(output: &Output, fault: Fault) -> Result<bool> {
 
 #[test]
 fn what_a_detach_that_ends_anywhere_leaves_another_one_removes() -> Result<()> {
-    let place = PinPlace::new()?;
-    let directory = format!("{:?}", place.path());
-    let mut balanced = Balanced::with(LabPlan::default(), |config| {
-        config.global("persist", "true").global("pin_directory", &directory)
-    })?;
-    let host = Netns::open(balanced.lab.balancer.name())?;
-    let detach = |options: &[&str]| -> Result<()> {
-        let options: Vec<OsString> = options.iter().map(Into::into).collect();
-        let output = traced(&host, place.path(), &options)?;
-        ensure!(output.status.success(), "{output:?}");
-        Ok(())
-    };
-    let nothing = ["-o", "/dev/null"];
-    balanced.daemon.stop()?;
-    detach(&nothing)?;
-    // What is switched on is to be seen.
-    host.sysctl(&[("ipv4/conf/front/forwarding", "0")])?;
-    let before = Traces::of(&host)?;
-
-    let list = balanced.daemon.config().with_file_name("calls");
+    let mut rig = Rig::new()?;
+    rig.leave_datapath()?;
+    let list = rig.balanced.daemon.config().with_file_name("calls");
     let kinds = FAULTS.map(|(call, _)| call).join(",");
-    let counting = ["-o", list.to_str().context("a path")?, "-e", &format!("trace={kinds}")];
-    balanced.daemon.start_again()?;
-    balanced.daemon.stop()?;
-    detach(&counting)?;
+    let counting = ["-o", text(&list)?, "-e", &format!("trace={kinds}")];
+    ensure!(rig.traced(&counting.map(Into::into))?.status.success());
 
-    let (mut tried, mut ended) = (0, 0);
+    let (mut kills, mut failures, mut in_vain) = (0, 0, 0);
     for (call, fault) in FAULTS {
         let calls = most_calls(&list, call, "")?;
-        for number in places(calls) {
+        ensure!(calls > 0, "there is no {call}");
+        for (i, number) in places(calls).into_iter().enumerate() {
             let what = format!("{call} {number} of {calls}: {fault:?}");
-            balanced.daemon.start_again().with_context(|| what.clone())?;
-            balanced.daemon.stop()?;
-            let output = traced(&host, place.path(), &fault.options(call, number))?;
-            let its = judge(&output, fault).with_context(|| what.clone())?;
-            ensure!(its || fault != Fault::Kills, "{what}: it was not killed");
-            tried += 1;
-            ended += usize::from(its);
-            if tried % 2 == 0 {
-                balanced.daemon.start_again().with_context(|| what.clone())?;
-                let answered = || balanced.short(4).is_ok_and(|report| report.ok == 4);
-                wait_until("new connections to be answered", BALANCES, answered)
-                    .with_context(|| what.clone())?;
-                balanced.daemon.stop()?;
-            }
-            detach(&nothing).with_context(|| what.clone())?;
-            ensure!(!place.path().exists(), "{what}: something is pinned");
-            let left = || Traces::of(&host).is_ok_and(|left| left == before);
-            if wait_until("all to be as it was", LEFT, left).is_err() {
-                let left = Traces::of(&host)?;
-                ensure!(left == before, "{what}: {left:?} and not {before:?}");
+            let options = fault.options(call, number);
+            // The other ones are followed by another attempt at once.
+            let starts = i % 2 == 0;
+            let its = rig.meet(&options, fault, starts).with_context(|| what.clone())?;
+            if fault == Fault::Kills {
+                // It makes as many calls as it finds neighbours.
+                ensure!(its || number > 1, "{what}: it was not killed");
+                kills += usize::from(its);
+            } else {
+                failures += 1;
+                in_vain += usize::from(its);
             }
         }
         println!("{call}, {fault:?}: {calls} calls");
     }
-    println!("{tried} times, {ended} of them in vain: nothing is left of any");
-    ensure!(ended > 0);
+    println!("{kills} kills, {failures} failures, {in_vain} of them in vain: nothing is left");
+    ensure!(in_vain > 0, "faults were met");
     Ok(())
+}
+
+#[test]
+fn what_cannot_be_switched_back_stays_known_until_it_is() -> Result<()> {
+    let mut rig = Rig::new()?;
+    let kept = ["--mount", "sh", "-c", SWITCHES_KEPT, "sh"].map(OsString::from);
+    let refused = |rig: &Rig| -> Result<()> {
+        let output = rig.detach("unshare", &kept)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(1) && said.contains("not all is switched"), "{said}");
+        ensure!(said.contains("net.ipv4.conf.front.forwarding"), "{said}");
+        let left = Traces::of(&rig.host)?;
+        ensure!(left.kept_neighbours.is_empty() && left.forwarding[0] == "1", "{left:?}");
+        ensure!(!rig.host.has_address("front", VIP)?);
+        let gone = || Traces::of(&rig.host).is_ok_and(|left| left.programs.is_empty());
+        wait_until("the programs to go", LEFT, gone).map(drop)
+    };
+    rig.balanced.daemon.start_again()?;
+    rig.balanced.daemon.lb_ok(&["suspend", "csta/node1"])?;
+    rig.balanced.daemon.stop()?;
+    refused(&rig)?;
+
+    // Nothing goes on that would have to be as it was.
+    let config = rig.balanced.config.clone().global("flow_capacity", "4096");
+    rig.balanced.daemon.write_config(&config)?;
+    rig.balanced.daemon.start_again()?;
+    rig.ensure_it_balances()?;
+    ensure!(rig.balanced.shown("node1", "state")? == "suspended");
+    rig.balanced.daemon.stop()?;
+    refused(&rig)?;
+
+    // A start that fails is none.
+    let nowhere = config.clone().global("interfaces", "[\"front\", \"nowhere\"]");
+    rig.balanced.daemon.write_config(&nowhere)?;
+    let error = format!("{:#}", rig.balanced.daemon.start_again().expect_err("no interface"));
+    ensure!(error.contains("there is no interface nowhere"), "{error}");
+    ensure!(Traces::of(&rig.host)?.programs.is_empty(), "no program");
+
+    rig.host.sysctl(&[("ipv4/conf/front/forwarding", "0")])?;
+    let output = rig.detach("unshare", &kept)?;
+    ensure!(output.status.success(), "{output:?}");
+    rig.ensure_nothing_is_left()
 }
