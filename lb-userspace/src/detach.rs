@@ -2,16 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use log::warn;
 
 use crate::{
     net::{self, Forwarding, VipAddresses, VlanOffload},
-    persist::{FoundRecord, PersistError, PinDirectory},
+    persist::{FoundRecord, PersistError, PinDirectory, Record},
 };
-
-/// What an operator does where not all went.
-const AGAIN: &str = "something is left; `lb detach` once more tries again";
 
 /// Removes what is pinned at `path`, and what its record says of addresses, neighbours and switches; what was
 /// done, for the operator. In the order in which a balancer ends: first nobody finds it, then its program goes.
@@ -30,7 +27,7 @@ pub async fn detach(path: &Path) -> anyhow::Result<String> {
         ),
         directory => directory?,
     };
-    let record = match directory.find()? {
+    let mut record = match directory.find()? {
         FoundRecord::Nothing => None,
         FoundRecord::Ended(record) | FoundRecord::Usable(record) => Some(record),
         FoundRecord::Unusable { why, record } => {
@@ -43,33 +40,50 @@ pub async fn detach(path: &Path) -> anyhow::Result<String> {
             record
         }
     };
-    let mut outcome = Ok(());
+    let mut left = Vec::new();
     if let Some(record) = &record {
         let netlink = net::connect()?;
         let mut vips = VipAddresses::new(netlink.clone(), &record.interfaces);
         let known = net::in_time(vips.recall(&record.addresses())).await;
-        outcome = known.and(net::in_time(vips.remove_all()).await);
+        let removed = known.and(net::in_time(vips.remove_all()).await);
         let neighbours = net::remove_neighbours(&netlink, &record.interfaces, &[]);
-        outcome = outcome.and(net::in_time(neighbours).await);
+        let failures = [removed.err(), net::in_time(neighbours).await.err()];
+        left.extend(failures.into_iter().flatten().map(|error| error.to_string()));
     }
-    let detached = directory.remove_links();
-    let detached = detached.context(AGAIN)?;
-    if let Some(mut record) = record {
-        let mut forwarding = Forwarding::recall(std::mem::take(&mut record.switches));
-        let mut vlan_offload = VlanOffload::recall(std::mem::take(&mut record.features));
-        if !(forwarding.restore() & vlan_offload.restore()) {
-            // What is as it was before may be changed by others from now on.
-            (record.switches, record.features) = (forwarding.changed(), vlan_offload.switched());
-            directory.write(&record)?;
-            bail!("{AGAIN}: not all is switched as it was before lb");
+    let mut any = false;
+    match directory.remove_links() {
+        Ok(detached) => {
+            any |= detached;
+            left.extend(record.as_mut().and_then(|record| restore(record).err()));
+            match directory.remove_datapaths() {
+                Ok(removed) => any |= removed,
+                Err(error) => left.push(error.to_string()),
+            }
         }
+        Err(error) => left.push(error.to_string()),
     }
-    // The record stays until then: by it another attempt knows of addresses and neighbours.
-    outcome.context(AGAIN)?;
-    let any = directory.remove_all().context(AGAIN)? | detached;
+    if !left.is_empty() {
+        // By it another attempt knows of all that. What is as it was before is others' to change from now on.
+        if let Some(record) = &record
+            && let Err(error) = directory.write(record)
+        {
+            warn!("{error}");
+        }
+        bail!("something is left; `lb detach` once more tries again: {}", left.join("; "));
+    }
+    any |= directory.remove_all()?;
     Ok(if any {
         format!("removed what was pinned at {shown}")
     } else {
         format!("nothing is pinned at {shown}")
     })
+}
+
+/// Sets back what was switched; the record says what is still switched.
+fn restore(record: &mut Record) -> Result<(), String> {
+    let mut forwarding = Forwarding::recall(std::mem::take(&mut record.switches));
+    let mut vlan_offload = VlanOffload::recall(std::mem::take(&mut record.features));
+    let restored = forwarding.restore() & vlan_offload.restore();
+    (record.switches, record.features) = (forwarding.changed(), vlan_offload.switched());
+    if restored { Ok(()) } else { Err("not all is switched as it was before lb".to_owned()) }
 }

@@ -272,6 +272,12 @@ impl Kept {
         self.directory.remove_links().inspect_err(|error| error!("{error}")).is_ok()
     }
 
+    /// Removes the datapath if no interface has it any more; the record stays.
+    fn remove_ended(&self) -> Result<(), PersistError> {
+        self.directory.remove_links()?;
+        self.directory.remove_datapaths().map(drop)
+    }
+
     /// Removes all of it if all that it is about is gone (`clean`), also of earlier processes; else the record stays,
     /// and says how things are. Whether it is removed.
     pub(super) fn end(
@@ -285,7 +291,8 @@ impl Kept {
         let ended = if clean && self.addresses.is_empty() && self.left_interfaces.is_empty() {
             self.directory.remove_all().map(|_| true)
         } else {
-            self.write(geometry, state, interfaces, switched, &BTreeSet::new()).map(|()| false)
+            let written = self.write(geometry, state, interfaces, switched, &BTreeSet::new());
+            written.and_then(|()| self.remove_ended()).map(|()| false)
         };
         ended.inspect_err(|error| error!("{error}")).unwrap_or(false)
     }

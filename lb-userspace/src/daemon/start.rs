@@ -110,8 +110,9 @@ impl Daemon {
     async fn mode_wanted(&self, devices: &[String]) -> anyhow::Result<Mode> {
         let mut kept = BTreeSet::new();
         if self.kept.as_ref().is_some_and(Kept::has_found) {
-            for device in devices {
-                let mode = net::in_time(net::xdp_mode(&self.netlink, device)).await?;
+            // One of a VLAN has the program itself where it is generic.
+            for interface in devices.iter().chain(&self.config.interfaces) {
+                let mode = net::in_time(net::xdp_mode(&self.netlink, interface)).await?;
                 kept.insert(mode.as_str());
             }
         }

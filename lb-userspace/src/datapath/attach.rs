@@ -67,7 +67,6 @@ pub(super) fn attach(
                     "{interface}: the driver cannot run the program natively ({why}); using \
                      generic mode on all interfaces, which is several times slower"
                 );
-                give_up_links(pins, &[])?;
                 attach_in(program, interfaces, XdpMode::Skb, pins)
             }
             attached => attached,
@@ -134,9 +133,10 @@ pub(super) fn follow(
         let mut again = || {
             let link = link(program, index, mode)?;
             let Some(pins) = pins else { return Ok(link) };
-            pins.give_up_link(attachment.index).map_err(pins_failed)?;
             pins.give_up_link(index).map_err(pins_failed)?;
-            pins.keep_link(index, link).map_err(pins_failed)
+            let link = pins.keep_link(index, link).map_err(pins_failed)?;
+            pins.give_up_link(attachment.index).map_err(pins_failed)?;
+            Ok(link)
         };
         match again() {
             Ok(link) => {

@@ -1,8 +1,8 @@
 //! Bytes in a map that is pinned: bpffs has no files.
 
-use std::{ffi::OsStr, fs, io, path::Path};
+use std::{error::Error, ffi::OsStr, fs, io, path::Path};
 
-use aya::maps::{Array, IterableMap as _, Map, MapData};
+use aya::maps::{Array, IterableMap as _, Map, MapData, MapError};
 
 use super::handles;
 
@@ -46,21 +46,33 @@ pub fn being_written(name: &str) -> String {
 /// What was put at `path`; nothing where nothing is there.
 ///
 /// # Errors
-/// Where it cannot be read, or is something else.
+/// Where the kernel refuses, by the number of its error; where it is something else, without one.
 pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    if !path.exists() {
+    if !path.try_exists()? {
         return Ok(None);
     }
-    let map = MapData::from_pin(path).map_err(io::Error::other)?;
-    let map = Map::from_map_data(map).map_err(io::Error::other)?;
-    let blocks = Blocks::try_from(map).map_err(io::Error::other)?;
+    let map = MapData::from_pin(path).map_err(into_io)?;
+    let map = Map::from_map_data(map).map_err(into_io)?;
+    let blocks = Blocks::try_from(map).map_err(into_io)?;
     let mut text = Vec::new();
     for at in 0..blocks.len() {
-        text.extend(blocks.get(&at, 0).map_err(io::Error::other)?);
+        text.extend(blocks.get(&at, 0).map_err(into_io)?);
     }
     let broken = || io::Error::new(io::ErrorKind::InvalidData, "it is cut off");
     let (length, rest) = text.split_at_checked(LENGTH).ok_or_else(broken)?;
     let length = u64::from_ne_bytes(length.try_into().map_err(io::Error::other)?);
     let bytes = usize::try_from(length).ok().and_then(|length| rest.get(..length));
     Ok(Some(bytes.ok_or_else(broken)?.to_vec()))
+}
+
+/// The kernel's error, where it is one.
+fn into_io(error: MapError) -> io::Error {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(its) = cause {
+        if let Some(number) = its.downcast_ref().and_then(io::Error::raw_os_error) {
+            return io::Error::from_raw_os_error(number);
+        }
+        cause = its.source();
+    }
+    io::Error::other(error)
 }

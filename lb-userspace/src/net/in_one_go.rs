@@ -94,7 +94,7 @@ mod tests {
         let request = (RouteNetlinkMessage::DelNeighbour(neighbour), 0);
         let answers = in_one_go([request.clone(), request]).await.unwrap();
         for answer in answers {
-            // Who may not ask is told so; who may, that there is no such interface.
+            // Who may not ask is told so; who may, what is wrong with it.
             let errno = answer.unwrap_err().raw_os_error();
             assert!([Some(libc::EPERM), Some(libc::ENODEV), Some(libc::EINVAL)].contains(&errno));
         }

@@ -207,8 +207,9 @@ impl Keeper {
             }
         }
         for hop in self.ours.difference(&hops).copied().collect::<Vec<_>>() {
-            self.ours.remove(&hop);
-            self.remove(hop).await;
+            if self.remove(hop).await {
+                self.ours.remove(&hop);
+            }
         }
 
         let entries = table::entries(&self.handle).await?;

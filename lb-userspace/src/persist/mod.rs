@@ -97,8 +97,17 @@ impl PinDirectory {
     /// Where that cannot be said. A record that is there and makes no sense is none.
     pub fn find(&self) -> Result<FoundRecord, PersistError> {
         let path = self.path.join(RECORD);
-        let Some(text) = bytes::read(&path).map_err(PersistError::file("read", &path))? else {
-            return Ok(FoundRecord::Nothing);
+        let text = match bytes::read(&path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(FoundRecord::Nothing),
+            // The kernel does not let it be read.
+            Err(error) if error.raw_os_error().is_some() => {
+                return Err(PersistError::file("read", &path)(error));
+            }
+            Err(error) => {
+                let why = format!("its record is none: {error}");
+                return Ok(FoundRecord::Unusable { why, record: None });
+            }
         };
         let record = match Record::parse(&text) {
             Ok(record) => record,
@@ -106,7 +115,7 @@ impl PinDirectory {
                 return Ok(FoundRecord::Unusable { why: error.to_string(), record: None });
             }
         };
-        if !self.has_links()? {
+        if self.has_ended()? {
             return Ok(FoundRecord::Ended(record));
         }
         let why = match record.unusable() {
@@ -214,12 +223,22 @@ impl PinDirectory {
                 }
             }
         }
-        for name in self.directories()? {
-            any |= bpffs::remove(&self.path.join(name))?;
-        }
+        any |= self.remove_datapaths()?;
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             removed => removed.map_err(PersistError::file("remove", &self.path))?,
+        }
+        Ok(any)
+    }
+
+    /// Removes all datapaths; the record stays. Whether there were any.
+    ///
+    /// # Errors
+    /// Where bpffs refuses.
+    pub fn remove_datapaths(&self) -> Result<bool, PersistError> {
+        let mut any = false;
+        for name in self.directories()? {
+            any |= bpffs::remove(&self.path.join(name))?;
         }
         Ok(any)
     }
@@ -236,14 +255,11 @@ impl PinDirectory {
         Ok(any)
     }
 
-    /// Whether any interface has the program of any datapath.
-    fn has_links(&self) -> Result<bool, PersistError> {
-        for name in self.directories()? {
-            if !self.pins(&name).links()?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// Whether links have been taken away with their place, by [`PinDirectory::remove_links`]: as long as a datapath
+    /// goes on, the place is there, also while interfaces come and go.
+    fn has_ended(&self) -> Result<bool, PersistError> {
+        let mut names = self.directories()?.into_iter();
+        Ok(!names.any(|name| self.pins(&name).links_directory().exists()))
     }
 
     /// The names of all datapaths' directories but this one.

@@ -40,7 +40,8 @@ pub struct Record {
 pub enum FoundRecord {
     /// Nothing, or what is left of a start that came to nothing.
     Nothing,
-    /// No interface has a datapath any more: there is something to clean up, and what operators have ordered.
+    /// Of a datapath that was to go, and that no interface has any more: there is something to clean up, and what
+    /// operators have ordered.
     Ended(Record),
     /// A datapath that can be taken over.
     Usable(Record),
