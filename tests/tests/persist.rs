@@ -1,6 +1,7 @@
 //! The datapath outlives its process, and the next one takes it over.
 
 use std::{
+    fs,
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     thread::{self, sleep},
@@ -172,6 +173,25 @@ fn detach_leaves_nothing_behind() -> Result<()> {
     })?;
     let again = balanced.daemon.lb_ok(&["detach", "--pin-directory", &directory])?;
     assert!(again.contains("nothing is pinned"), "{again}");
+    Ok(())
+}
+
+#[test]
+fn flows_are_taken_over_also_where_no_interface_has_the_program_any_more() -> Result<()> {
+    let place = PinPlace::new()?;
+    let mut balanced = Balanced::with(LabPlan::default(), persistent(&place))?;
+    let held = balanced.hold_idle(40)?;
+    balanced.daemon.stop()?;
+    let [directory] = &place.directories()[..] else { panic!("{:?}", place.directories()) };
+    for link in fs::read_dir(directory.join("links"))? {
+        fs::remove_file(link?.path())?;
+    }
+    balanced.daemon.start_again()?;
+    let log = balanced.daemon.log();
+    assert!(log.contains("took over the datapath") && log.contains("with 40 flows"), "{log}");
+    assert_eq!(balanced.short(20)?.ok, 20);
+    let report = held.stop();
+    assert!(report.breaks.is_empty() && report.moves.is_empty(), "{report}");
     Ok(())
 }
 

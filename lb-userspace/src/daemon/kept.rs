@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr, path::Path, time::Instant};
 
 use anyhow::bail;
 use log::{error, info, warn};
+use nix::net::if_::if_nametoindex;
 
 use super::{Daemon, count};
 use crate::{
@@ -64,7 +65,7 @@ impl Beginning {
         let mut its = Self::fresh(config)?;
         let left = directory.find()?;
         directory.remove_stillborn(left.directory().unwrap_or_default())?;
-        let mut name = directory.fresh_name()?;
+        let mut name = directory.fresh_name(&left)?;
         let found = !matches!(left, FoundRecord::Nothing | FoundRecord::Ended(_));
         let left = match left {
             FoundRecord::Nothing => None,
@@ -231,6 +232,12 @@ impl Kept {
     /// Whether the datapath of an earlier process goes on.
     pub(super) fn has_found(&self) -> bool {
         self.found
+    }
+
+    /// Whether an interface has the program of the datapath that goes on.
+    pub(super) fn has_link(&self, interface: &str) -> Result<bool, PersistError> {
+        // One that is not there has none.
+        if_nametoindex(interface).map_or(Ok(false), |index| self.directory.has_link(index))
     }
 
     /// Addresses that an earlier process may have put on interfaces.

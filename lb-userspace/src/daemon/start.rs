@@ -9,7 +9,7 @@ use std::{
 use anyhow::{anyhow, bail};
 use log::{error, info};
 
-use super::{Beginning, Daemon, Done, Fullness, Kept, Removal, Removals, Samples, network};
+use super::{Beginning, Daemon, Done, Fullness, Removal, Removals, Samples, network};
 use crate::{
     config::{Config, XdpMode},
     datapath::{self, Mode, Resetter},
@@ -109,11 +109,13 @@ impl Daemon {
     /// the same: what one sends natively reaches none that is not.
     async fn mode_wanted(&self, devices: &[String]) -> anyhow::Result<Mode> {
         let mut kept = BTreeSet::new();
-        if self.kept.as_ref().is_some_and(Kept::has_found) {
+        if let Some(found) = self.kept.as_ref().filter(|kept| kept.has_found()) {
             // One of a VLAN has the program itself where it is generic.
             for interface in devices.iter().chain(&self.config.interfaces) {
-                let mode = net::in_time(net::xdp_mode(&self.netlink, interface)).await?;
-                kept.insert(mode.as_str());
+                if found.has_link(interface)? {
+                    let mode = net::in_time(net::xdp_mode(&self.netlink, interface)).await?;
+                    kept.insert(mode.as_str());
+                }
             }
         }
         let (native, generic) = (kept.contains("native"), kept.contains("generic"));

@@ -135,7 +135,9 @@ pub(super) fn follow(
             let Some(pins) = pins else { return Ok(link) };
             pins.give_up_link(index).map_err(pins_failed)?;
             let link = pins.keep_link(index, link).map_err(pins_failed)?;
-            pins.give_up_link(attachment.index).map_err(pins_failed)?;
+            if let Err(error) = pins.give_up_link(attachment.index) {
+                warn!("{error}: the next lb gives it up");
+            }
             Ok(link)
         };
         match again() {

@@ -115,7 +115,7 @@ impl PinDirectory {
                 return Ok(FoundRecord::Unusable { why: error.to_string(), record: None });
             }
         };
-        if self.has_ended()? {
+        if self.has_ended(&record.directory)? {
             return Ok(FoundRecord::Ended(record));
         }
         let why = match record.unusable() {
@@ -171,12 +171,13 @@ impl PinDirectory {
         Ok(())
     }
 
-    /// A name for a directory that is not there.
+    /// A name for a directory that is not there, and that what was `found` does not speak of.
     ///
     /// # Errors
     /// Where the pin directory cannot be listed.
-    pub fn fresh_name(&self) -> Result<String, PersistError> {
-        let taken = self.directories()?;
+    pub fn fresh_name(&self, found: &FoundRecord) -> Result<String, PersistError> {
+        let mut taken = self.directories()?;
+        taken.extend(found.record().map(|record| record.directory.clone()));
         let mut names = (0..).map(|number: u32| format!("v{}-{number}", lb_common::LAYOUT));
         Ok(names.find(|name| !taken.contains(name)).unwrap_or_default())
     }
@@ -210,7 +211,7 @@ impl PinDirectory {
     /// # Errors
     /// Where bpffs refuses.
     pub fn remove_all(self) -> Result<bool, PersistError> {
-        // Who is killed in between leaves either all that can be taken over, or what the next one takes for
+        // Who is killed in between leaves what can be taken over, what has ended, or what the next one takes for
         // stillborn.
         let mut any = self.remove_links()?;
         for name in [RECORD.to_owned(), bytes::being_written(RECORD)] {
@@ -255,11 +256,33 @@ impl PinDirectory {
         Ok(any)
     }
 
-    /// Whether links have been taken away with their place, by [`PinDirectory::remove_links`]: as long as a datapath
-    /// goes on, the place is there, also while interfaces come and go.
-    fn has_ended(&self) -> Result<bool, PersistError> {
-        let mut names = self.directories()?.into_iter();
-        Ok(!names.any(|name| self.pins(&name).links_directory().exists()))
+    /// Whether the links of the datapath in this directory have been taken away with their place, by
+    /// [`PinDirectory::remove_links`], and no other one has any. As long as it goes on the place is there, also while
+    /// interfaces come and go.
+    fn has_ended(&self, directory: &str) -> Result<bool, PersistError> {
+        let place = self.pins(directory).links_directory();
+        if place.try_exists().map_err(PersistError::file("look at", &place))? {
+            return Ok(false);
+        }
+        for other in self.others(directory)? {
+            if !self.pins(&other).links()?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether any datapath has a link to an interface.
+    ///
+    /// # Errors
+    /// Where the pin directory cannot be listed.
+    pub fn has_link(&self, index: u32) -> Result<bool, PersistError> {
+        for name in self.directories()? {
+            if self.pins(&name).links()?.contains(&index) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The names of all datapaths' directories but this one.

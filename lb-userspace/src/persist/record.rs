@@ -55,12 +55,20 @@ pub enum FoundRecord {
 }
 
 impl FoundRecord {
+    /// What was written, where it can be read.
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Nothing => None,
+            Self::Ended(record) | Self::Usable(record) => Some(record),
+            Self::Unusable { record, .. } => record.as_ref(),
+        }
+    }
+
     /// The name of the directory of the datapath that goes on.
     pub fn directory(&self) -> Option<&str> {
         match self {
-            Self::Nothing | Self::Ended(_) => None,
-            Self::Usable(record) => Some(&record.directory),
-            Self::Unusable { record, .. } => record.as_ref().map(|its| its.directory.as_str()),
+            Self::Ended(_) => None,
+            _ => self.record().map(|its| its.directory.as_str()),
         }
     }
 }

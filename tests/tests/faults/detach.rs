@@ -193,6 +193,7 @@ fn what_cannot_be_switched_back_stays_known_until_it_is() -> Result<()> {
         let left = Traces::of(&rig.host)?;
         ensure!(left.forwarding[0] == "1", "{left:?}");
         ensure!(!rig.host.has_address("front", VIP)?);
+        ensure!(rig.place.directories().is_empty(), "{:?}", rig.place.directories());
         let gone = |left: Traces| left.programs.is_empty() && left.kept_neighbours.is_empty();
         wait_until("the rest to go", LEFT, || Traces::of(&rig.host).is_ok_and(gone)).map(drop)
     };
@@ -207,6 +208,7 @@ fn what_cannot_be_switched_back_stays_known_until_it_is() -> Result<()> {
     ensure!(error.contains("another XDP program is attached"), "{error}");
     let left = Traces::of(&rig.host)?;
     ensure!(left.programs.len() == 1 && left.forwarding == rig.before.forwarding, "{left:?}");
+    ensure!(rig.place.directories().is_empty(), "{:?}", rig.place.directories());
     rig.host.ip("link set dev back xdp off")?;
 
     // Nothing goes on that would have to be as it was.
