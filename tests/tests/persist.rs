@@ -196,6 +196,33 @@ fn flows_are_taken_over_also_where_no_interface_has_the_program_any_more() -> Re
 }
 
 #[test]
+fn who_takes_over_keeps_the_mode_in_which_the_program_is() -> Result<()> {
+    let place = PinPlace::new()?;
+    let mut balanced = Balanced::with(LabPlan::default(), |config| {
+        persistent(&place)(config).global("xdp_mode", "\"generic\"")
+    })?;
+    let held = balanced.hold(20)?;
+    balanced.daemon.stop()?;
+    let auto = balanced.config.clone().global("xdp_mode", "\"auto\"");
+    balanced.daemon.write_config(&auto)?;
+    balanced.daemon.start_again()?;
+    let summary = balanced.daemon.show("summary")?;
+    for row in summary["interfaces"].as_array().context("rows")? {
+        assert_eq!(row["xdp_mode"], "generic", "{summary}");
+    }
+    assert_eq!(balanced.short(20)?.ok, 20);
+    let report = held.stop();
+    assert!(report.breaks.is_empty() && report.moves.is_empty(), "{report}");
+    balanced.daemon.stop()?;
+    let native = auto.global("xdp_mode", "\"native\"");
+    balanced.daemon.write_config(&native)?;
+    let error = format!("{:#}", balanced.daemon.start_again().expect_err("another mode"));
+    assert!(error.contains("is generic, and xdp_mode = \"native\""), "{error}");
+    assert_eq!(balanced.short(20)?.ok, 20, "it goes on as it is");
+    Ok(())
+}
+
+#[test]
 fn a_second_one_is_refused_and_the_first_goes_on() -> Result<()> {
     let place = PinPlace::new()?;
     let mut balanced = Balanced::with(LabPlan::default(), persistent(&place))?;
